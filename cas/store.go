@@ -82,7 +82,7 @@ func (b bytesBody) ReadAt(p []byte, off int64) (int, error) {
 }
 
 func (b bytesBody) WriteSection(w io.Writer, off, n int64) (int64, error) {
-	if off < 0 || n < 0 || off+n > int64(len(b)) {
+	if size := int64(len(b)); off < 0 || off > size || n < 0 || n > size-off {
 		return 0, fmt.Errorf("cas: section %d+%d outside of a chunk of %d bytes", off, n, len(b))
 	}
 	m, err := w.Write(b[off : off+n])
