@@ -1,0 +1,126 @@
+package rpc
+
+import (
+	"context"
+	"time"
+
+	"inos.dev/edge/cas"
+)
+
+// Limits of one request. GetNode tells them to clients.
+const (
+	// MaxStat is the most hashes in one Stat.
+	MaxStat = 1000
+	// MaxHas is the most hashes in one Has.
+	MaxHas = 10_000
+	// MaxPut is the most chunks in one PutChunks, and MaxPutBytes the most
+	// bytes of them all.
+	MaxPut      = 4096
+	MaxPutBytes = 4 << 20
+	// MaxObjects is the most objects on one page of ListObjects, and
+	// DefaultObjects how many there are if the request does not say.
+	MaxObjects     = 1000
+	DefaultObjects = 100
+	// MaxLinks is the most links on one page of GetManifest: all of any
+	// record.
+	MaxLinks = cas.Fanout
+	// MaxRF and MaxMaxRF bound what a policy may ask for.
+	MaxRF    = 64
+	MaxMaxRF = 1024
+)
+
+// Chunks is the store as the services see it. All methods may be called at
+// the same time.
+type Chunks interface {
+	// Stat answers from the index: ErrNotFound, or ErrDenied.
+	Stat(ctx context.Context, h cas.Hash) (cas.Info, error)
+	// Touch gives the chunks that are here another grace period before the
+	// collector may take them, and returns the positions in hashes, ascending,
+	// of those that are not here. A denied chunk counts as missing.
+	Touch(ctx context.Context, hashes []cas.Hash) (missing []int, err error)
+	// Put checks each upload (hash, shape, canonical encoding, deny list) and
+	// stores those that pass; results has one entry per upload. It returns
+	// when all that it reports as stored is durable. err is a failure of the
+	// node, not of the bytes: ErrNoSpace, for one.
+	Put(ctx context.Context, uploads []Upload) (results []PutResult, err error)
+	// Manifest reads and decodes one record: ErrNotFound, ErrNotObject,
+	// ErrDenied, ErrCorrupt. The result must not be changed.
+	Manifest(ctx context.Context, h cas.Hash) (*cas.Manifest, error)
+}
+
+// Upload is foreign bytes that claim to be a chunk. Data may be kept, and
+// must not be changed.
+type Upload struct {
+	Hash cas.Hash
+	Data []byte
+}
+
+// PutResult is what became of one Upload.
+type PutResult struct {
+	Added bool  // false if it was here already
+	Err   error // why it was refused: ErrHashMismatch, ErrShape, ErrNotCanonical, ErrTooLarge or ErrDenied
+}
+
+// Objects is the node's list of objects. All methods may be called at the
+// same time.
+type Objects interface {
+	// Commit puts an object on the list, once all its chunks are here; those
+	// that are not are an error with the method MissingChunks (see errors.go).
+	// A nil policy keeps what is set, or means the defaults. created is false
+	// if it was on the list before.
+	Commit(ctx context.Context, h cas.Hash, policy *Policy) (o Object, created bool, err error)
+	// Get returns one object, or ErrNotFound.
+	Get(ctx context.Context, h cas.Hash) (Object, error)
+	// List returns up to limit objects whose hashes are greater than after,
+	// ascending. The zero hash is before all others.
+	List(ctx context.Context, after cas.Hash, limit int) ([]Object, error)
+	// Delete takes an object off the list, or ErrNotFound.
+	Delete(ctx context.Context, h cas.Hash) error
+	// SetPolicy replaces the policy of an object and returns it as stored, or
+	// ErrNotFound.
+	SetPolicy(ctx context.Context, h cas.Hash, p Policy) (Policy, error)
+}
+
+// Object is one object on the list.
+type Object struct {
+	Hash      cas.Hash
+	Kind      cas.Kind
+	Size      int64 // raw bytes; of a directory, of all its files
+	Encoded   int64 // stored bytes of all its pieces
+	Chunks    int64 // pieces
+	MediaType string
+	Committed time.Time
+	Policy    Policy
+}
+
+// Policy is how an object is to be kept. Zero values mean the node's
+// defaults; a zero Expires means never.
+type Policy struct {
+	RF      int
+	MaxRF   int
+	Tier    Tier
+	Expires time.Time
+}
+
+// Tier is where durable copies are to live.
+type Tier uint8
+
+// The tiers; the zero Tier leaves it to the node.
+const (
+	TierAny  Tier = 0
+	TierHot  Tier = 1
+	TierCold Tier = 2
+)
+
+// NodeInfo is what a node says of itself.
+type NodeInfo struct {
+	Version     string
+	Uptime      time.Duration
+	Chunks      int64 // chunks stored
+	Bytes       int64 // stored bytes
+	Free        int64 // bytes that can still be stored
+	Objects     int64 // objects on the list
+	ObjectBytes int64 // most raw bytes of one object; 0 means no limit
+	Features    []string
+	Formats     []string
+}
