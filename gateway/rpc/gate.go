@@ -45,13 +45,13 @@ func rightOf(procedure string) (Right, bool) {
 // gate asks for the right of a procedure before its message is read, so that
 // a stranger cannot make the node buffer what it will refuse anyway.
 func gate(authorize func(context.Context, Right) error, g *guard) connect.RequestGateFunc {
-	return func(ctx context.Context, spec connect.Spec, _ connect.Peer, _ http.Header) (context.Context, error) {
+	return func(ctx context.Context, spec connect.Spec, peer connect.Peer, _ http.Header) (context.Context, error) {
 		right, needed := rightOf(spec.Procedure)
 		if !needed {
 			return ctx, nil
 		}
 		if err := authorize(ctx, right); err != nil {
-			return ctx, g.fail(ctx, spec.Procedure, err)
+			return ctx, g.fail(ctx, spec, peer, err)
 		}
 		return ctx, nil
 	}

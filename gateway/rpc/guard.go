@@ -25,10 +25,10 @@ func (g *guard) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 		defer cancel()
 		resp, err := next(ctx, req)
 		if err != nil {
-			return nil, g.fail(ctx, req.Spec().Procedure, err)
+			return nil, g.fail(ctx, req.Spec(), req.Peer(), err)
 		}
-		if h := resp.Header(); h.Get("Cache-Control") == "" {
-			h.Set("Cache-Control", "no-store")
+		if info, ok := connect.CallInfoForHandlerContext(ctx); !ok || info.ResponseHeader().Get("Cache-Control") == "" {
+			resp.Header().Set("Cache-Control", "no-store")
 		}
 		return resp, nil
 	}
@@ -44,17 +44,20 @@ func (g *guard) WrapStreamingClient(next connect.StreamingClientFunc) connect.St
 func (g *guard) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
 		if err := next(ctx, conn); err != nil {
-			return g.fail(ctx, conn.Spec().Procedure, err)
+			return g.fail(ctx, conn.Spec(), conn.Peer(), err)
 		}
 		return nil
 	}
 }
 
 // fail gives err its public face. What the client must not see is logged here.
-func (g *guard) fail(ctx context.Context, procedure string, err error) *connect.Error {
+func (g *guard) fail(ctx context.Context, spec connect.Spec, peer connect.Peer, err error) *connect.Error {
 	ce, hidden := asConnect(err)
 	if hidden {
-		g.log.ErrorContext(ctx, "call failed", "procedure", procedure, "code", ce.Code(), "err", err)
+		g.log.ErrorContext(ctx, "call failed", "procedure", spec.Procedure, "code", ce.Code(), "err", err)
+	}
+	if peer.Protocol != connect.ProtocolConnect {
+		return ce // Meta would become trailers, where these mean nothing
 	}
 	ce.Meta().Set("Cache-Control", "no-store")
 	if ce.Code() == connect.CodeUnauthenticated {

@@ -1,0 +1,119 @@
+package rpc
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/descriptorpb"
+
+	"inos.dev/edge/cas"
+	casv1 "inos.dev/edge/proto/gen/inos/cas/v1"
+)
+
+func TestRights(t *testing.T) {
+	for _, tc := range []struct {
+		answer error
+		code   connect.Code
+		reason string
+	}{
+		{fmt.Errorf("authorize: %w", ErrNoToken), connect.CodeUnauthenticated, "NO_TOKEN"},
+		{fmt.Errorf("authorize: %w", ErrNoRight), connect.CodePermissionDenied, "NO_RIGHT"},
+	} {
+		for _, protocol := range [][]connect.ClientOption{nil, {connect.WithGRPCWeb()}} {
+			n := newFakeNode(t)
+			n.rights = map[Right]error{RightWrite: tc.answer, RightDelete: tc.answer}
+			c := client(t, serve(t, n), protocol...)
+			h := cas.Hash{1}.String()
+			for name, call := range map[string]func() error{
+				"Has":          func() error { _, err := c.Has(t.Context(), &casv1.HasRequest{}); return err },
+				"PutChunks":    func() error { _, err := c.PutChunks(t.Context(), &casv1.PutChunksRequest{}); return err },
+				"Commit":       func() error { _, err := c.Commit(t.Context(), &casv1.CommitRequest{}); return err },
+				"DeleteObject": func() error { _, err := c.DeleteObject(t.Context(), &casv1.DeleteObjectRequest{}); return err },
+				"SetPolicy":    func() error { _, err := c.SetPolicy(t.Context(), &casv1.SetPolicyRequest{}); return err },
+			} {
+				err := call()
+				check(t, name, nil, connect.CodeOf(err).String()+" "+reason(err), tc.code.String()+" "+tc.reason)
+			}
+			_, err := c.Stat(t.Context(), &casv1.StatRequest{Hashes: []string{h}})
+			check(t, "Stat", err, "", "")
+		}
+	}
+}
+
+// TestReadsOnly: a procedure that asks for no right has no side effects.
+func TestReadsOnly(t *testing.T) {
+	service := casv1.File_inos_cas_v1_service_proto.Services().ByName("CasService")
+	for i := range service.Methods().Len() {
+		m := service.Methods().Get(i)
+		_, needsRight := rightOf(fmt.Sprintf("/%s/%s", service.FullName(), m.Name()))
+		level := m.Options().(*descriptorpb.MethodOptions).GetIdempotencyLevel()
+		if reads := level == descriptorpb.MethodOptions_NO_SIDE_EFFECTS; reads == needsRight {
+			t.Errorf("%s: idempotency level %v, needs a right: %t", m.Name(), level, needsRight)
+		}
+	}
+}
+
+// TestRefusedUnread: a stranger's message is refused before it has come.
+func TestRefusedUnread(t *testing.T) {
+	n := newFakeNode(t)
+	n.rights = map[Right]error{RightWrite: ErrNoToken}
+	srv := serve(t, n)
+	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_, err = fmt.Fprintf(conn, "POST /inos.cas.v1.CasService/PutChunks HTTP/1.1\r\nHost: node\r\n"+
+		"Content-Type: application/proto\r\nContent-Length: 4000000\r\nExpect: 100-continue\r\n\r\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusUnauthorized || resp.Header.Get("WWW-Authenticate") != "Bearer" {
+		t.Errorf("%s, WWW-Authenticate %q", resp.Status, resp.Header.Get("WWW-Authenticate"))
+	}
+}
+
+// TestReadLimits: neither a long message nor a short one that inflates gets
+// past the limit.
+func TestReadLimits(t *testing.T) {
+	srv := serve(t, newFakeNode(t))
+	long := []string{strings.Repeat("0", readLimit+1)}
+	for _, opts := range [][]connect.ClientOption{nil, {connect.WithSendGzip()}, {connect.WithGRPCWeb(), connect.WithSendGzip()}} {
+		_, err := client(t, srv, opts...).Stat(t.Context(), &casv1.StatRequest{Hashes: long})
+		check(t, "Stat", nil, connect.CodeOf(err).String(), "resource_exhausted")
+	}
+	_, err := client(t, srv).PutChunks(t.Context(), &casv1.PutChunksRequest{Chunks: []*casv1.Chunk{{Data: make([]byte, putReadLimit)}}})
+	check(t, "PutChunks", nil, connect.CodeOf(err).String(), "resource_exhausted")
+}
+
+// TestLargestRequests: what the limits allow fits through the read limits in
+// the longest encoding.
+func TestLargestRequests(t *testing.T) {
+	srv := serve(t, newFakeNode(t))
+	c := client(t, srv, connect.WithProtoJSON())
+	hashes := make([]string, MaxHas)
+	for i := range hashes {
+		hashes[i] = cas.Hash{byte(i), byte(i >> 8), 1}.String()
+	}
+	has, err := c.Has(t.Context(), &casv1.HasRequest{Hashes: hashes})
+	check(t, "Has", err, fmt.Sprint(len(has.GetMissing())), fmt.Sprint(MaxHas))
+	stat, err := c.Stat(t.Context(), &casv1.StatRequest{Hashes: hashes[:MaxStat], Objects: true})
+	check(t, "Stat", err, fmt.Sprint(len(stat.GetChunks())), fmt.Sprint(MaxStat))
+
+	chunks := make([]*casv1.Chunk, MaxPut)
+	for i := range chunks {
+		chunks[i] = &casv1.Chunk{Hash: hashes[i], Data: make([]byte, MaxPutBytes/MaxPut)}
+	}
+	put, err := c.PutChunks(t.Context(), &casv1.PutChunksRequest{Chunks: chunks})
+	check(t, "PutChunks", err, fmt.Sprint(len(put.GetResults()), put.GetResults()[0].GetReason()), fmt.Sprint(MaxPut, "NOT_BR1"))
+}
