@@ -31,6 +31,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"syscall"
+	"time"
 )
 
 // Config is what the command line says.
@@ -39,8 +40,8 @@ type Config struct {
 	Inos string
 	// Nginx is the binary it is measured against.
 	Nginx string
-	// Docs is where benchmarks.md and benchmarks.svg go. A quick run writes
-	// into its scratch directory instead.
+	// Docs is where benchmarks.md and benchmarks.svg go. A quick run only
+	// prints.
 	Docs string
 	// Scratch is a directory on a disk for test data and both servers' files:
 	// about 6 GB for a full run. A directory below it is made, and removed.
@@ -85,7 +86,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	flags.StringVar(&c.Docs, "docs", "docs", "`directory` to write benchmarks.md and benchmarks.svg to")
 	flags.StringVar(&c.Scratch, "scratch", os.TempDir(), "`directory` on a disk with 6 GB of room")
 	flags.IntVar(&c.Pairs, "pairs", 7, "interleaved `pairs` per case")
-	flags.BoolVar(&c.Quick, "quick", false, "a small run, written beside the test data and printed")
+	flags.BoolVar(&c.Quick, "quick", false, "a small run, printed and not written")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -100,9 +101,6 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if c.Quick {
-		c.Docs = dir
-	}
 	report, err := measure(ctx, c, dir, out)
 	if err != nil {
 		return err
@@ -112,17 +110,26 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 
 // measure runs every part and gathers the report.
 func measure(ctx context.Context, c Config, dir string, out io.Writer) (report, error) {
-	r := report{Machine: describe(ctx, c), Pairs: c.Pairs, Quick: c.Quick}
+	r := report{Pairs: c.Pairs, Quick: c.Quick, Measured: time.Now()}
+	var err error
+	if r.Machine, err = describe(ctx, c); err != nil {
+		return report{}, fmt.Errorf("the machine: %w", err)
+	}
+	before, err := processorTicks()
+	if err != nil {
+		return report{}, err
+	}
 	size := fullSizes()
 	if c.Quick {
 		size = quickSizes()
 	}
-	var err error
 	if r.Reads, err = measureReads(ctx, c, size, filepath.Join(dir, "reads"), out); err != nil {
 		return report{}, fmt.Errorf("reads: %w", err)
 	}
-	if r.Ingest, err = measureIngest(ctx, c, size, filepath.Join(dir, "ingest"), out); err != nil {
+	if r.Encode, r.Ingest, err = measureIngest(ctx, c, size, filepath.Join(dir, "ingest"), out); err != nil {
 		return report{}, fmt.Errorf("ingest: %w", err)
 	}
-	return r, nil
+	after, err := processorTicks()
+	r.Machine.Stolen = after.stolenSince(before)
+	return r, err
 }
