@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"inos.dev/edge/cas"
+	"inos.dev/edge/gateway/auth"
 	casv1 "inos.dev/edge/proto/gen/inos/cas/v1"
 )
 
@@ -29,17 +30,17 @@ var (
 type fault struct {
 	is     error
 	code   connect.Code
-	reason string
-	// say replaces the message where the real one is for the node's log only;
-	// nil shows it.
-	say error
+	reason string // of the ErrorInfo; none if empty, where the code says it all
+	say    error  // replaces a message that is not for strangers; nil shows it
+	log    bool   // the message goes to the node's log
 }
 
 // faults is the table of all sentinels, the most particular first. The HTTP
 // routes have the same one with status codes.
 var faults = []fault{
-	{is: ErrNoToken, code: connect.CodeUnauthenticated, reason: "NO_TOKEN"},
-	{is: ErrNoRight, code: connect.CodePermissionDenied, reason: "NO_RIGHT"},
+	{is: auth.ErrUnauthenticated, code: connect.CodeUnauthenticated, reason: "UNAUTHENTICATED"},
+	{is: auth.ErrForbidden, code: connect.CodePermissionDenied, reason: "FORBIDDEN"},
+	{is: auth.ErrQuota, code: connect.CodeResourceExhausted, reason: "QUOTA"},
 	{is: cas.ErrDenied, code: connect.CodePermissionDenied, reason: "DENIED"},
 	{is: cas.ErrBadHash, code: connect.CodeInvalidArgument, reason: "MALFORMED_HASH"},
 	{is: cas.ErrHashMismatch, code: connect.CodeInvalidArgument, reason: "HASH_MISMATCH"},
@@ -49,13 +50,13 @@ var faults = []fault{
 	{is: cas.ErrNotObject, code: connect.CodeNotFound, reason: "NOT_AN_OBJECT"},
 	{is: cas.ErrNotFound, code: connect.CodeNotFound, reason: "NOT_FOUND"},
 	{is: cas.ErrNoSpace, code: connect.CodeResourceExhausted, reason: "NO_SPACE", say: errNoSpace},
-	{is: cas.ErrCorrupt, code: connect.CodeDataLoss, reason: "CORRUPT", say: errCorrupt},
-	{is: context.DeadlineExceeded, code: connect.CodeDeadlineExceeded, reason: "DEADLINE", say: errDeadline},
-	{is: context.Canceled, code: connect.CodeCanceled, reason: "CANCELED", say: errCanceled},
+	{is: cas.ErrCorrupt, code: connect.CodeDataLoss, reason: "CORRUPT", say: errCorrupt, log: true},
+	{is: context.DeadlineExceeded, code: connect.CodeDeadlineExceeded, say: errDeadline},
+	{is: context.Canceled, code: connect.CodeCanceled, say: errCanceled},
 }
 
 // internal is the face of every error that is not in the table.
-var internal = fault{code: connect.CodeInternal, reason: "INTERNAL", say: errInternal}
+var internal = fault{code: connect.CodeInternal, reason: "INTERNAL", say: errInternal, log: true}
 
 func faultOf(err error) fault {
 	for _, f := range faults {
@@ -73,10 +74,9 @@ type missing interface {
 	MissingChunks() (some []cas.Hash, more bool)
 }
 
-// asConnect gives err its code, message and details. hidden is true if the
-// client does not see err's own text and the node is to blame, so that the
-// caller should log it.
-func asConnect(err error) (ce *connect.Error, hidden bool) {
+// asConnect gives err its code, message and details. log is true if the
+// caller should log err, since the client does not see its own text.
+func asConnect(err error) (ce *connect.Error, log bool) {
 	if ce, ok := errors.AsType[*connect.Error](err); ok {
 		return ce, false
 	}
@@ -89,12 +89,15 @@ func asConnect(err error) (ce *connect.Error, hidden bool) {
 		text = err
 	}
 	ce = connect.NewError(f.code, text)
+	if f.reason == "" {
+		return ce, f.log
+	}
 	info := &errdetails.ErrorInfo{Reason: f.reason, Domain: errorDomain}
 	if about, ok := errors.AsType[*aboutError](err); ok {
 		info.Metadata = map[string]string{"hash": about.hash.String()}
 	}
 	addDetail(ce, info)
-	return ce, f.say != nil && f.is != context.Canceled
+	return ce, f.log
 }
 
 // maxMissing is the most hashes in a MissingChunks detail.

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 
 	"inos.dev/edge/cas"
+	"inos.dev/edge/gateway/auth"
 	casv1 "inos.dev/edge/proto/gen/inos/cas/v1"
 )
 
@@ -21,12 +22,12 @@ func TestRights(t *testing.T) {
 		code   connect.Code
 		reason string
 	}{
-		{fmt.Errorf("authorize: %w", ErrNoToken), connect.CodeUnauthenticated, "NO_TOKEN"},
-		{fmt.Errorf("authorize: %w", ErrNoRight), connect.CodePermissionDenied, "NO_RIGHT"},
+		{auth.Identity{}.Require(auth.Write), connect.CodeUnauthenticated, "UNAUTHENTICATED"},
+		{auth.Identity{Subject: "me"}.Require(auth.Write), connect.CodePermissionDenied, "FORBIDDEN"},
 	} {
 		for _, protocol := range [][]connect.ClientOption{nil, {connect.WithGRPCWeb()}} {
 			n := newFakeNode(t)
-			n.rights = map[Right]error{RightWrite: tc.answer, RightDelete: tc.answer}
+			n.rights = tc.answer
 			c := client(t, serve(t, n), protocol...)
 			h := cas.Hash{1}.String()
 			for name, call := range map[string]func() error{
@@ -50,7 +51,7 @@ func TestReadsOnly(t *testing.T) {
 	service := casv1.File_inos_cas_v1_service_proto.Services().ByName("CasService")
 	for i := range service.Methods().Len() {
 		m := service.Methods().Get(i)
-		_, needsRight := rightOf(fmt.Sprintf("/%s/%s", service.FullName(), m.Name()))
+		needsRight := rightsFor(fmt.Sprintf("/%s/%s", service.FullName(), m.Name())) != auth.None
 		level := m.Options().(*descriptorpb.MethodOptions).GetIdempotencyLevel()
 		if reads := level == descriptorpb.MethodOptions_NO_SIDE_EFFECTS; reads == needsRight {
 			t.Errorf("%s: idempotency level %v, needs a right: %t", m.Name(), level, needsRight)
@@ -61,7 +62,7 @@ func TestReadsOnly(t *testing.T) {
 // TestRefusedUnread: a stranger's message is refused before it has come.
 func TestRefusedUnread(t *testing.T) {
 	n := newFakeNode(t)
-	n.rights = map[Right]error{RightWrite: ErrNoToken}
+	n.rights = auth.ErrUnauthenticated
 	srv := serve(t, n)
 	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
 	if err != nil {
@@ -78,7 +79,7 @@ func TestRefusedUnread(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusUnauthorized || resp.Header.Get("WWW-Authenticate") != "Bearer" {
+	if resp.StatusCode != http.StatusUnauthorized || resp.Header.Get("WWW-Authenticate") != auth.Challenge {
 		t.Errorf("%s, WWW-Authenticate %q", resp.Status, resp.Header.Get("WWW-Authenticate"))
 	}
 }

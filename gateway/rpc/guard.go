@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+
+	"inos.dev/edge/gateway/auth"
 )
 
 // guard stands around every handler: it bounds the call in time, turns errors
@@ -52,8 +54,8 @@ func (g *guard) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.
 
 // fail gives err its public face. What the client must not see is logged here.
 func (g *guard) fail(ctx context.Context, spec connect.Spec, peer connect.Peer, err error) *connect.Error {
-	ce, hidden := asConnect(err)
-	if hidden {
+	ce, log := asConnect(err)
+	if log {
 		g.log.ErrorContext(ctx, "call failed", "procedure", spec.Procedure, "code", ce.Code(), "err", err)
 	}
 	if peer.Protocol != connect.ProtocolConnect {
@@ -61,7 +63,7 @@ func (g *guard) fail(ctx context.Context, spec connect.Spec, peer connect.Peer, 
 	}
 	ce.Meta().Set("Cache-Control", "no-store")
 	if ce.Code() == connect.CodeUnauthenticated {
-		ce.Meta().Set("WWW-Authenticate", "Bearer")
+		ce.Meta().Set("WWW-Authenticate", auth.Challenge)
 	}
 	return ce
 }

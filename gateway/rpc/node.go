@@ -74,10 +74,11 @@ type Objects interface {
 	// List returns up to limit objects whose hashes are greater than after,
 	// ascending. The zero hash is before all others.
 	List(ctx context.Context, after cas.Hash, limit int) ([]Object, error)
-	// Delete takes an object off the list, or ErrNotFound.
+	// Delete takes an object off the list, or ErrNotFound, or
+	// auth.ErrForbidden if it belongs to another.
 	Delete(ctx context.Context, h cas.Hash) error
 	// SetPolicy replaces the policy of an object and returns it as stored, or
-	// ErrNotFound.
+	// ErrNotFound, or auth.ErrForbidden.
 	SetPolicy(ctx context.Context, h cas.Hash, p Policy) (Policy, error)
 }
 

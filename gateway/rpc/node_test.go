@@ -18,6 +18,7 @@ import (
 	"inos.dev/edge/cas"
 	"inos.dev/edge/cas/brotli"
 	"inos.dev/edge/cas/mem"
+	"inos.dev/edge/gateway/auth"
 	"inos.dev/edge/proto/gen/inos/cas/v1/casv1connect"
 )
 
@@ -27,7 +28,7 @@ type fakeNode struct {
 	store  *mem.Store
 	fail   error            // what every method answers, if set
 	denied cas.Hash         // the one hash of the deny list
-	rights map[Right]error  // what Authorize answers; nil grants
+	rights error            // what Authorize answers; nil grants
 	log    *strings.Builder // what was logged; read it after the calls
 
 	mu      sync.Mutex
@@ -51,7 +52,7 @@ func (n *fakeNode) config() Config {
 		Node: func(context.Context) (NodeInfo, error) {
 			return NodeInfo{Version: "v1.2.3", Uptime: time.Minute, Chunks: 7, Formats: []string{"br1"}}, n.fail
 		},
-		Authorize: func(_ context.Context, r Right) error { return n.rights[r] },
+		Authorize: func(context.Context, auth.Rights) error { return n.rights },
 		Log:       slog.New(slog.NewTextHandler(n.log, nil)),
 	}
 }

@@ -27,6 +27,7 @@ import (
 	"connectrpc.com/grpchealth"
 	"connectrpc.com/grpcreflect"
 
+	"inos.dev/edge/gateway/auth"
 	"inos.dev/edge/proto/gen/inos/cas/v1/casv1connect"
 )
 
@@ -37,9 +38,9 @@ type Config struct {
 	Objects Objects
 	// Node answers GetNode.
 	Node func(ctx context.Context) (NodeInfo, error)
-	// Authorize says whether the caller that the gateway put into ctx has a
-	// right: nil, or an error that wraps ErrNoToken or ErrNoRight.
-	Authorize func(ctx context.Context, right Right) error
+	// Authorize says whether the caller that the gateway put into ctx has
+	// these rights: nil, or auth.ErrUnauthenticated, or auth.ErrForbidden.
+	Authorize func(ctx context.Context, rights auth.Rights) error
 	// Ready is what the health service reports; nil means always.
 	Ready func() bool
 	// Log gets internal errors and panics; nil means slog.Default().

@@ -121,7 +121,8 @@ export const CasService: GenService<{
   },
   /**
    * DeleteObject takes an object off the list; chunks that no other object
-   * names go with the next collection. Right: delete.
+   * names go with the next collection. Right: write, and admin for what
+   * belongs to another.
    *
    * @generated from rpc inos.cas.v1.CasService.DeleteObject
    */
@@ -141,7 +142,8 @@ export const CasService: GenService<{
     output: typeof GetPolicyResponseSchema;
   },
   /**
-   * SetPolicy replaces how an object is to be kept. Right: write.
+   * SetPolicy replaces how an object is to be kept. Rights as for
+   * DeleteObject.
    *
    * @generated from rpc inos.cas.v1.CasService.SetPolicy
    */

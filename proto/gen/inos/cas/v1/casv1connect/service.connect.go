@@ -85,11 +85,13 @@ type CasServiceClient interface {
 	// other is left out or comes twice.
 	ListObjects(context.Context, *v1.ListObjectsRequest) (*v1.ListObjectsResponse, error)
 	// DeleteObject takes an object off the list; chunks that no other object
-	// names go with the next collection. Right: delete.
+	// names go with the next collection. Right: write, and admin for what
+	// belongs to another.
 	DeleteObject(context.Context, *v1.DeleteObjectRequest) (*v1.DeleteObjectResponse, error)
 	// GetPolicy returns how an object is to be kept.
 	GetPolicy(context.Context, *v1.GetPolicyRequest) (*v1.GetPolicyResponse, error)
-	// SetPolicy replaces how an object is to be kept. Right: write.
+	// SetPolicy replaces how an object is to be kept. Rights as for
+	// DeleteObject.
 	SetPolicy(context.Context, *v1.SetPolicyRequest) (*v1.SetPolicyResponse, error)
 	// GetNode tells what this node is, holds and allows.
 	GetNode(context.Context, *v1.GetNodeRequest) (*v1.GetNodeResponse, error)
@@ -328,11 +330,13 @@ type CasServiceHandler interface {
 	// other is left out or comes twice.
 	ListObjects(context.Context, *v1.ListObjectsRequest) (*v1.ListObjectsResponse, error)
 	// DeleteObject takes an object off the list; chunks that no other object
-	// names go with the next collection. Right: delete.
+	// names go with the next collection. Right: write, and admin for what
+	// belongs to another.
 	DeleteObject(context.Context, *v1.DeleteObjectRequest) (*v1.DeleteObjectResponse, error)
 	// GetPolicy returns how an object is to be kept.
 	GetPolicy(context.Context, *v1.GetPolicyRequest) (*v1.GetPolicyResponse, error)
-	// SetPolicy replaces how an object is to be kept. Right: write.
+	// SetPolicy replaces how an object is to be kept. Rights as for
+	// DeleteObject.
 	SetPolicy(context.Context, *v1.SetPolicyRequest) (*v1.SetPolicyResponse, error)
 	// GetNode tells what this node is, holds and allows.
 	GetNode(context.Context, *v1.GetNodeRequest) (*v1.GetNodeResponse, error)
