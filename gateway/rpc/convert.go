@@ -89,7 +89,7 @@ func encodePut(r PutResult) *casv1.PutResult {
 	case r.Err != nil:
 		return &casv1.PutResult{
 			State:   casv1.PutState_PUT_STATE_REFUSED,
-			Reason:  faultOf(r.Err).reason,
+			Reason:  faceOf(r.Err).reason,
 			Message: r.Err.Error(),
 		}
 	case r.Added:

@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"connectrpc.com/connect"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"inos.dev/edge/cas"
 	"inos.dev/edge/gateway/auth"
+	"inos.dev/edge/mesh/exchange"
 	casv1 "inos.dev/edge/proto/gen/inos/cas/v1"
 )
 
@@ -19,28 +22,27 @@ const errorDomain = "inos.dev"
 
 var (
 	errPanic    = errors.New("panic")
-	errCorrupt  = errors.New("stored bytes are corrupt; the node has set them aside, try another node")
 	errNoSpace  = errors.New("the node has no room for writes; reads go on, try again later or another node")
-	errDeadline = errors.New("the call took too long")
+	errDeadline = errors.New("the call took too long; try again")
 	errCanceled = errors.New("the caller went away")
 	errInternal = errors.New("internal error; the node's log says more")
 )
 
-// fault is the public face of a sentinel.
-type fault struct {
+// face is how a sentinel looks from outside.
+type face struct {
 	is     error
 	code   connect.Code
 	reason string // of the ErrorInfo; none if empty, where the code says it all
-	say    error  // replaces a message that is not for strangers; nil shows it
-	log    bool   // the message goes to the node's log
+	say    error  // instead of the error's own text where that is not for strangers
+	log    bool   // the error's own text goes to the node's log
 }
 
-// faults is the table of all sentinels, the most particular first. The HTTP
+// faces is the table of all sentinels, the most particular first. The HTTP
 // routes have the same one with status codes.
-var faults = []fault{
+var faces = []face{
 	{is: auth.ErrUnauthenticated, code: connect.CodeUnauthenticated, reason: "UNAUTHENTICATED"},
 	{is: auth.ErrForbidden, code: connect.CodePermissionDenied, reason: "FORBIDDEN"},
-	{is: auth.ErrQuota, code: connect.CodeResourceExhausted, reason: "QUOTA"},
+	{is: auth.ErrQuota, code: connect.CodeResourceExhausted, reason: "OVER_QUOTA"},
 	{is: cas.ErrDenied, code: connect.CodePermissionDenied, reason: "DENIED"},
 	{is: cas.ErrBadHash, code: connect.CodeInvalidArgument, reason: "MALFORMED_HASH"},
 	{is: cas.ErrHashMismatch, code: connect.CodeInvalidArgument, reason: "HASH_MISMATCH"},
@@ -48,30 +50,33 @@ var faults = []fault{
 	{is: cas.ErrShape, code: connect.CodeInvalidArgument, reason: "NOT_BR1"},
 	{is: cas.ErrTooLarge, code: connect.CodeInvalidArgument, reason: "TOO_LARGE"},
 	{is: cas.ErrNotObject, code: connect.CodeNotFound, reason: "NOT_AN_OBJECT"},
+	{is: exchange.ErrUnanswered, code: connect.CodeUnavailable, reason: "SOURCES_SILENT"},
+	{is: exchange.ErrBusy, code: connect.CodeUnavailable, reason: "BUSY"},
+	{is: exchange.ErrClosed, code: connect.CodeUnavailable, reason: "DRAINING"},
 	{is: cas.ErrNotFound, code: connect.CodeNotFound, reason: "NOT_FOUND"},
-	{is: cas.ErrNoSpace, code: connect.CodeResourceExhausted, reason: "NO_SPACE", say: errNoSpace},
-	{is: cas.ErrCorrupt, code: connect.CodeDataLoss, reason: "CORRUPT", say: errCorrupt, log: true},
+	{is: cas.ErrNoSpace, code: connect.CodeResourceExhausted, reason: "NO_ROOM", say: errNoSpace},
+	{is: cas.ErrCorrupt, code: connect.CodeDataLoss, reason: "CORRUPT"},
 	{is: context.DeadlineExceeded, code: connect.CodeDeadlineExceeded, say: errDeadline},
 	{is: context.Canceled, code: connect.CodeCanceled, say: errCanceled},
 }
 
-// internal is the face of every error that is not in the table.
-var internal = fault{code: connect.CodeInternal, reason: "INTERNAL", say: errInternal, log: true}
+// internalFace is how every error looks that is not in the table.
+var internalFace = face{code: connect.CodeInternal, reason: "INTERNAL", say: errInternal, log: true}
 
-func faultOf(err error) fault {
-	for _, f := range faults {
+func faceOf(err error) face {
+	for _, f := range faces {
 		if errors.Is(err, f.is) {
 			return f
 		}
 	}
-	return internal
+	return internalFace
 }
 
-// missing is the error of a commit whose chunks are not all here: some of
-// them, and whether there are more.
-type missing interface {
-	error
-	MissingChunks() (some []cas.Hash, more bool)
+// Face returns the code that clients see for an error of this node, in lower
+// case as Connect writes it, and the reason of its ErrorInfo, if there is one.
+func Face(err error) (code, reason string) {
+	f := faceOf(err)
+	return f.code.String(), f.reason
 }
 
 // asConnect gives err its code, message and details. log is true if the
@@ -83,7 +88,7 @@ func asConnect(err error) (ce *connect.Error, log bool) {
 	if m, ok := errors.AsType[missing](err); ok {
 		return missingChunks(m, err), false
 	}
-	f := faultOf(err)
+	f := faceOf(err)
 	text := f.say
 	if text == nil {
 		text = err
@@ -97,7 +102,28 @@ func asConnect(err error) (ce *connect.Error, log bool) {
 		info.Metadata = map[string]string{"hash": about.hash.String()}
 	}
 	addDetail(ce, info)
+	if wait := retryAfter(err); wait > 0 {
+		addDetail(ce, &errdetails.RetryInfo{RetryDelay: durationpb.New(wait)})
+	}
 	return ce, f.log
+}
+
+// retryAfter is when to try again, or 0 if the error does not say.
+func retryAfter(err error) time.Duration {
+	if q, ok := errors.AsType[*auth.QuotaError](err); ok {
+		return q.RetryAfter
+	}
+	if m, ok := errors.AsType[*exchange.MissError](err); ok {
+		return m.RetryAfter
+	}
+	return 0
+}
+
+// missing is the error of a commit whose chunks are not all here: some of
+// them, and whether there are more.
+type missing interface {
+	error
+	MissingChunks() (some []cas.Hash, more bool)
 }
 
 // maxMissing is the most hashes in a MissingChunks detail.
@@ -105,7 +131,7 @@ const maxMissing = 1000
 
 func missingChunks(m missing, err error) *connect.Error {
 	ce := connect.NewError(connect.CodeFailedPrecondition, err)
-	addDetail(ce, &errdetails.ErrorInfo{Reason: "MISSING_CHUNKS", Domain: errorDomain})
+	addDetail(ce, &errdetails.ErrorInfo{Reason: "CHUNKS_MISSING", Domain: errorDomain})
 	some, more := m.MissingChunks()
 	detail := &casv1.MissingChunks{More: more || len(some) > maxMissing}
 	for _, h := range some[:min(len(some), maxMissing)] {

@@ -14,6 +14,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"inos.dev/edge/cas"
+	"inos.dev/edge/gateway/auth"
+	"inos.dev/edge/mesh/exchange"
 	casv1 "inos.dev/edge/proto/gen/inos/cas/v1"
 )
 
@@ -54,8 +56,9 @@ func TestErrorTable(t *testing.T) {
 		{cas.ErrShape, connect.CodeInvalidArgument, "NOT_BR1", true, false},
 		{cas.ErrNotCanonical, connect.CodeInvalidArgument, "NOT_CANONICAL", true, false},
 		{cas.ErrTooLarge, connect.CodeInvalidArgument, "TOO_LARGE", true, false},
-		{cas.ErrNoSpace, connect.CodeResourceExhausted, "NO_SPACE", false, false},
-		{cas.ErrCorrupt, connect.CodeDataLoss, "CORRUPT", false, true},
+		{cas.ErrCorrupt, connect.CodeDataLoss, "CORRUPT", true, false},
+		{exchange.ErrUnanswered, connect.CodeUnavailable, "SOURCES_SILENT", true, false},
+		{cas.ErrNoSpace, connect.CodeResourceExhausted, "NO_ROOM", false, false},
 		{context.DeadlineExceeded, connect.CodeDeadlineExceeded, "", false, false},
 		{errors.New("anything"), connect.CodeInternal, "INTERNAL", false, true},
 	} {
@@ -78,9 +81,21 @@ func TestErrorTable(t *testing.T) {
 
 // TestEverySentinel: no sentinel of the table is reached by another's row.
 func TestEverySentinel(t *testing.T) {
-	for _, f := range faults {
-		if got := faultOf(f.is); got.is != f.is {
+	for _, f := range faces {
+		if got := faceOf(f.is); got.is != f.is {
 			t.Errorf("%v has the row of %v", f.is, got.is)
+		}
+	}
+}
+
+func TestRetry(t *testing.T) {
+	for _, err := range []error{
+		&auth.QuotaError{RetryAfter: 7 * time.Second},
+		&exchange.MissError{Unanswered: true, RetryAfter: 7 * time.Second},
+	} {
+		ce, _ := asConnect(err)
+		if d := detail[*errdetails.RetryInfo](ce).GetRetryDelay().AsDuration(); d != 7*time.Second {
+			t.Errorf("%v: retry after %v", ce, d)
 		}
 	}
 }
