@@ -36,6 +36,9 @@ func (t transfer) PerSecond() float64 { return float64(t.Bytes) / t.Wall.Seconds
 // FilesPerSecond is files per second of wall time.
 func (t transfer) FilesPerSecond() float64 { return float64(t.Files) / t.Wall.Seconds() }
 
+// Many says whether there is more than one file to count.
+func (t transfer) Many() bool { return t.Files > 1 }
+
 // The bars of the write path.
 const (
 	uploadPeakBar   = 200 * mib
@@ -203,7 +206,7 @@ func (b *bench) transfer(n *node, t transfer, step func(*transfer) error) error 
 		return err
 	}
 	t.ServerCPU = after - before
-	if t.ServerPeak, err = n.peakRSS(); err != nil {
+	if t.ServerPeak, err = peakRSS(n.cmd.Process.Pid); err != nil {
 		return err
 	}
 	fmt.Fprintf(b.out, "%-44s %8.1f MB/s  %6.2f s, node %6.2f s CPU, %d MiB\n", t.What,

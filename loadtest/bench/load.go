@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -154,12 +153,36 @@ func command(ctx context.Context, argv ...string) (string, usage, error) {
 	var stdout, stderr strings.Builder
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	began := time.Now()
-	if err := cmd.Run(); err != nil {
+	if err := cmd.Start(); err != nil {
+		return "", usage{}, err
+	}
+	stop := make(chan struct{})
+	peak := make(chan int64)
+	go func() { peak <- watchPeak(cmd.Process.Pid, stop) }()
+	err := cmd.Wait()
+	u := usage{wall: time.Since(began), cpu: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}
+	close(stop)
+	u.peak = <-peak
+	if err != nil {
 		return "", usage{}, fmt.Errorf("%s: %w: %s%s", strings.Join(argv[:min(4, len(argv))], " "), err, stderr.String(), stdout.String())
 	}
-	u := usage{wall: time.Since(began), cpu: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}
-	if r, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		u.peak = r.Maxrss << 10
-	}
 	return stdout.String(), u, nil
+}
+
+// watchPeak looks at a command's memory until stop is closed, and returns the
+// most that it saw. (What wait4 reports is no use: it counts the memory of the
+// process that forked, too.)
+func watchPeak(pid int, stop <-chan struct{}) (peak int64) {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			if n, err := peakRSS(pid); err == nil { // an error: it has just ended
+				peak = max(peak, n)
+			}
+		case <-stop:
+			return peak
+		}
+	}
 }

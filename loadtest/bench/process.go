@@ -118,9 +118,10 @@ func (p *process) cpu() (time.Duration, error) {
 	return sum, nil
 }
 
-// peakRSS is the most resident memory that the process itself had, in bytes.
-func (p *process) peakRSS() (int64, error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+// peakRSS is the most resident memory that a process had since it was
+// executed, in bytes.
+func peakRSS(pid int) (int64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}
@@ -130,7 +131,7 @@ func (p *process) peakRSS() (int64, error) {
 			return kib << 10, err
 		}
 	}
-	return 0, fmt.Errorf("no VmHWM in the status of %s", p.name)
+	return 0, fmt.Errorf("no VmHWM in the status of process %d", pid)
 }
 
 // family lists a process and its children: nginx' master and worker.
