@@ -1,0 +1,51 @@
+import { once } from "node:events";
+import { connect, createServer, type AddressInfo, type Socket } from "node:net";
+
+/** A proxy that breaks connections. */
+export interface Cutter {
+  url: string;
+  /** How many connections it has cut. */
+  cuts(): number;
+  close(): Promise<void>;
+}
+
+/**
+ * Passes TCP connections on to a node. The first `times` connections that
+ * carry more than `bytes` to it are cut without a word, in the middle.
+ */
+export async function openCutter(node: string, bytes: number, times: number): Promise<Cutter> {
+  const { hostname, port } = new URL(node);
+  const open = new Set<Socket>();
+  let cuts = 0;
+  const server = createServer((client) => {
+    const upstream = connect(Number(port), hostname);
+    let seen = 0;
+    for (const socket of [client, upstream]) {
+      open.add(socket);
+      socket.on("error", () => undefined); // the other side hears of it by close
+      socket.on("close", () => {
+        open.delete(socket);
+        client.destroy();
+        upstream.destroy();
+      });
+    }
+    client.on("data", (part) => {
+      seen += part.length;
+      if (seen > bytes && cuts < times) {
+        cuts++;
+        client.resetAndDestroy();
+      }
+    });
+    client.pipe(upstream).pipe(client);
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    cuts: () => cuts,
+    close: async () => {
+      for (const socket of open) socket.destroy();
+      server.close();
+      await once(server, "close");
+    },
+  };
+}
