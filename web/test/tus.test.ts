@@ -1,9 +1,9 @@
 // tus-js-client, a client of others, uploads to the node and goes on after a
 // cut where the node left off.
 
-import { afterEach, expect, inject, test } from "vitest";
 import { Upload } from "tus-js-client";
-import { openCutter, type Cutter } from "./support/cut";
+import { afterEach, expect, inject, test } from "vitest";
+import { type Cutter, openCutter } from "./support/cut";
 import { pieceSize, post, sample, sha256 } from "./support/object";
 
 const node = inject("nodeURL");

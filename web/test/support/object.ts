@@ -9,7 +9,7 @@ export function sample(size: number, seed: number): Buffer {
   let state = seed >>> 0 || 1;
   for (let i = 0; i < size; i++) {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    out[i] = (i >> 16) % 2 === 0 ? state >>> 24 : 97 + (i % 23);
+    out[i] = (i >> 16) % 2 === 1 ? state >>> 24 : 97 + (i % 23);
   }
   return out;
 }

@@ -48,7 +48,7 @@ declare global {
   }
 }
 
-const unknownHash = "0".repeat(63) + "1";
+const unknownHash = `${"0".repeat(63)}1`;
 
 function transport(baseUrl: string, protocol: Protocol, token?: string): Transport {
   const withToken: Interceptor = (next) => (request) => {
@@ -76,7 +76,7 @@ async function failure(call: Promise<unknown>): Promise<Failure> {
   return {
     code: Code[error.code],
     reason: info?.reason ?? "",
-    hash: info?.metadata["hash"] ?? "",
+    hash: info?.metadata.hash ?? "",
     fields: error.findDetails(BadRequestSchema).flatMap((d) => d.fieldViolations.map((v) => v.field)),
   };
 }
