@@ -45,7 +45,7 @@ func (s *casService) stat(ctx context.Context, h cas.Hash, objects bool) (*casv1
 	if !objects {
 		return out, nil
 	}
-	o, err := s.objects.Get(ctx, h)
+	o, err := s.objects.Object(ctx, h)
 	switch {
 	case err == nil:
 		out.Object = encodeObject(o)
@@ -106,11 +106,11 @@ func (s *casService) GetManifest(ctx context.Context, req *casv1.GetManifestRequ
 }
 
 func (s *casService) Commit(ctx context.Context, req *casv1.CommitRequest) (*casv1.CommitResponse, error) {
-	h, policy, err := decodeCommit(req)
+	h, name, policy, err := decodeCommit(req)
 	if err != nil {
 		return nil, err
 	}
-	o, created, err := s.objects.Commit(ctx, h, policy)
+	o, created, err := s.objects.Commit(ctx, h, name, policy)
 	if err != nil {
 		return nil, about(h, err)
 	}
@@ -122,7 +122,7 @@ func (s *casService) GetObject(ctx context.Context, req *casv1.GetObjectRequest)
 	if err != nil {
 		return nil, err
 	}
-	o, err := s.objects.Get(ctx, h)
+	o, err := s.objects.Object(ctx, h)
 	if err != nil {
 		return nil, about(h, err)
 	}
@@ -134,13 +134,12 @@ func (s *casService) ListObjects(ctx context.Context, req *casv1.ListObjectsRequ
 	if err != nil {
 		return nil, err
 	}
-	objects, err := s.objects.List(ctx, after, n+1) // one more tells whether another page follows
+	objects, err := s.objects.Objects(ctx, after, n)
 	if err != nil {
 		return nil, err
 	}
 	resp := &casv1.ListObjectsResponse{}
-	if len(objects) > n {
-		objects = objects[:n]
+	if len(objects) == n {
 		resp.NextPageToken = encodeObjectToken(objects[n-1].Hash)
 	}
 	for _, o := range objects {
@@ -154,7 +153,7 @@ func (s *casService) DeleteObject(ctx context.Context, req *casv1.DeleteObjectRe
 	if err != nil {
 		return nil, err
 	}
-	if err := s.objects.Delete(ctx, h); err != nil {
+	if err := s.objects.Remove(ctx, h); err != nil {
 		return nil, about(h, err)
 	}
 	return &casv1.DeleteObjectResponse{}, nil
@@ -165,7 +164,7 @@ func (s *casService) GetPolicy(ctx context.Context, req *casv1.GetPolicyRequest)
 	if err != nil {
 		return nil, err
 	}
-	o, err := s.objects.Get(ctx, h)
+	o, err := s.objects.Object(ctx, h)
 	if err != nil {
 		return nil, about(h, err)
 	}
@@ -177,11 +176,11 @@ func (s *casService) SetPolicy(ctx context.Context, req *casv1.SetPolicyRequest)
 	if err != nil {
 		return nil, err
 	}
-	stored, err := s.objects.SetPolicy(ctx, h, policy)
+	o, err := s.objects.SetPolicy(ctx, h, policy)
 	if err != nil {
 		return nil, about(h, err)
 	}
-	return &casv1.SetPolicyResponse{Policy: encodePolicy(stored)}, nil
+	return &casv1.SetPolicyResponse{Policy: encodePolicy(o.Policy)}, nil
 }
 
 func (s *casService) GetNode(ctx context.Context, _ *casv1.GetNodeRequest) (*casv1.GetNodeResponse, error) {

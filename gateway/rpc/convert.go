@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"inos.dev/edge/cas"
+	"inos.dev/edge/gateway/catalog"
 	casv1 "inos.dev/edge/proto/gen/inos/cas/v1"
 )
 
@@ -51,18 +52,18 @@ func encodeMode(m cas.Mode) casv1.EntryMode {
 	return casv1.EntryMode_ENTRY_MODE_UNSPECIFIED
 }
 
-func encodeTier(t Tier) casv1.Tier {
+func encodeTier(t catalog.Tier) casv1.Tier {
 	switch t {
-	case TierHot:
+	case catalog.Hot:
 		return casv1.Tier_TIER_HOT
-	case TierCold:
+	case catalog.Cold:
 		return casv1.Tier_TIER_COLD
-	case TierAny:
+	case catalog.AnyTier:
 	}
 	return casv1.Tier_TIER_UNSPECIFIED
 }
 
-func encodePolicy(p Policy) *casv1.Policy {
+func encodePolicy(p catalog.Policy) *casv1.Policy {
 	return &casv1.Policy{
 		Rf:         uint32(p.RF),
 		MaxRf:      uint32(p.MaxRF),
@@ -71,16 +72,18 @@ func encodePolicy(p Policy) *casv1.Policy {
 	}
 }
 
-func encodeObject(o Object) *casv1.Object {
+func encodeObject(r catalog.Record) *casv1.Object {
 	return &casv1.Object{
-		Hash:       text(o.Hash),
-		Kind:       encodeKind(o.Kind),
-		Size:       o.Size,
-		Encoded:    o.Encoded,
-		Chunks:     o.Chunks,
-		MediaType:  o.MediaType,
-		CommitTime: encodeTime(o.Committed),
-		Policy:     encodePolicy(o.Policy),
+		Hash:          text(r.Hash),
+		Kind:          encodeKind(r.Kind),
+		Size:          r.Size,
+		Encoded:       r.Encoded,
+		Chunks:        r.Pieces,
+		MediaType:     r.MediaType,
+		CommitTime:    encodeTime(r.Created),
+		Policy:        encodePolicy(r.Policy),
+		Name:          r.Name,
+		DigestChecked: r.DigestChecked,
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"inos.dev/edge/cas"
+	"inos.dev/edge/gateway/catalog"
 	casv1 "inos.dev/edge/proto/gen/inos/cas/v1"
 )
 
@@ -149,65 +150,72 @@ func decodeList(req *casv1.ListObjectsRequest) (after cas.Hash, n int, err error
 	return after, n, v.err()
 }
 
-func decodeCommit(req *casv1.CommitRequest) (cas.Hash, *Policy, error) {
+func decodeCommit(req *casv1.CommitRequest) (h cas.Hash, name string, policy *catalog.Policy, err error) {
 	var v violations
-	h := v.hash("hash", req.GetHash())
-	if req.GetPolicy() == nil {
-		return h, nil, v.err()
+	h = v.hash("hash", req.GetHash())
+	name = req.GetName()
+	if len(name) > catalog.MaxName {
+		v.add("name", "has %d bytes; at most %d", len(name), catalog.MaxName)
 	}
-	p := v.policy(req.GetPolicy())
-	return h, &p, v.err()
+	if req.GetPolicy() != nil {
+		p := v.policy(req.GetPolicy())
+		policy = &p
+	}
+	return h, name, policy, v.err()
 }
 
-func decodeSetPolicy(req *casv1.SetPolicyRequest) (cas.Hash, Policy, error) {
+func decodeSetPolicy(req *casv1.SetPolicyRequest) (cas.Hash, catalog.Policy, error) {
 	var v violations
 	h := v.hash("hash", req.GetHash())
 	if req.GetPolicy() == nil {
 		v.add("policy", "is missing")
-		return h, Policy{}, v.err()
+		return h, catalog.Policy{}, v.err()
 	}
 	p := v.policy(req.GetPolicy())
 	return h, p, v.err()
 }
 
 // policy checks each field for itself and rf against max_rf. Whether an
-// expiry lies in the past is for who acts on it, and knows the time.
-func (v *violations) policy(p *casv1.Policy) Policy {
+// expiry lies in the past is for the catalog, which knows the time.
+func (v *violations) policy(p *casv1.Policy) catalog.Policy {
 	rf, maxRF := p.GetRf(), p.GetMaxRf()
-	if rf > MaxRF {
-		v.add("policy.rf", "is %d; at most %d", rf, MaxRF)
+	floor := rf
+	if floor == 0 {
+		floor = catalog.DefaultRF
 	}
-	if maxRF > MaxMaxRF {
-		v.add("policy.max_rf", "is %d; at most %d", maxRF, MaxMaxRF)
-	} else if maxRF != 0 && maxRF < rf {
-		v.add("policy.max_rf", "is %d, less than rf, which is %d", maxRF, rf)
+	if rf > catalog.MaxRF {
+		v.add("policy.rf", "is %d; at most %d", rf, catalog.MaxRF)
+	}
+	if maxRF > catalog.LimitRF {
+		v.add("policy.max_rf", "is %d; at most %d", maxRF, catalog.LimitRF)
+	} else if maxRF != 0 && maxRF < floor {
+		v.add("policy.max_rf", "is %d, less than rf, which is %d", maxRF, floor)
 	}
 	tier, ok := decodeTier(p.GetTier())
 	if !ok {
 		v.add("policy.tier", "is %d, which is no tier", p.GetTier())
 	}
-	return Policy{
-		RF:      int(min(rf, MaxRF)),
-		MaxRF:   int(min(maxRF, MaxMaxRF)),
+	return catalog.Policy{
+		RF:      int(min(rf, catalog.MaxRF)),
+		MaxRF:   int(min(maxRF, catalog.LimitRF)),
 		Tier:    tier,
 		Expires: v.time("policy.expire_time", p.GetExpireTime()),
 	}
 }
 
-func decodeTier(t casv1.Tier) (Tier, bool) {
+func decodeTier(t casv1.Tier) (catalog.Tier, bool) {
 	switch t {
 	case casv1.Tier_TIER_UNSPECIFIED:
-		return TierAny, true
+		return catalog.AnyTier, true
 	case casv1.Tier_TIER_HOT:
-		return TierHot, true
+		return catalog.Hot, true
 	case casv1.Tier_TIER_COLD:
-		return TierCold, true
+		return catalog.Cold, true
 	}
-	return TierAny, false
+	return catalog.AnyTier, false
 }
 
-// time accepts absent, which is the zero Time, or a moment after 1970 with
-// whole seconds: that is what is stored.
+// time accepts absent, which is the zero Time, or a moment after 1970.
 func (v *violations) time(field string, t *timestamppb.Timestamp) time.Time {
 	if t == nil {
 		return time.Time{}
@@ -216,5 +224,5 @@ func (v *violations) time(field string, t *timestamppb.Timestamp) time.Time {
 		v.add(field, "is no time after 1970 and before 10000")
 		return time.Time{}
 	}
-	return time.Unix(t.GetSeconds(), 0).UTC()
+	return t.AsTime()
 }

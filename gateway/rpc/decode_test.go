@@ -15,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"inos.dev/edge/cas"
+	"inos.dev/edge/gateway/catalog"
 	casv1 "inos.dev/edge/proto/gen/inos/cas/v1"
 )
 
@@ -32,7 +33,7 @@ func decode(m proto.Message) (err error) {
 	case *casv1.ListObjectsRequest:
 		_, _, err = decodeList(m)
 	case *casv1.CommitRequest:
-		_, _, err = decodeCommit(m)
+		_, _, _, err = decodeCommit(m)
 	case *casv1.SetPolicyRequest:
 		_, _, err = decodeSetPolicy(m)
 	case *casv1.GetObjectRequest:
@@ -71,10 +72,12 @@ func TestViolations(t *testing.T) {
 		{"list limits", &casv1.ListObjectsRequest{PageSize: 1 << 31, PageToken: "!"}, "page_size page_token"},
 		{"commit", &casv1.CommitRequest{Hash: good}, ""},
 		{"commit policy", &casv1.CommitRequest{Hash: good, Policy: &casv1.Policy{Rf: 65}}, "policy.rf"},
-		{"policy", policy(&casv1.Policy{Rf: MaxRF, MaxRf: MaxMaxRF, Tier: casv1.Tier_TIER_HOT, ExpireTime: &timestamppb.Timestamp{Seconds: 1}}), ""},
+		{"policy", policy(&casv1.Policy{Rf: catalog.MaxRF, MaxRf: catalog.LimitRF, Tier: casv1.Tier_TIER_HOT, ExpireTime: &timestamppb.Timestamp{Seconds: 1}}), ""},
 		{"policy missing", policy(nil), "policy"},
 		{"policy limits", policy(&casv1.Policy{Rf: 65, MaxRf: 1025, Tier: 9, ExpireTime: &timestamppb.Timestamp{Seconds: -1}}), "policy.rf policy.max_rf policy.tier policy.expire_time"},
 		{"policy order", policy(&casv1.Policy{Rf: 5, MaxRf: 4}), "policy.max_rf"},
+		{"policy below the default", policy(&casv1.Policy{MaxRf: 2}), "policy.max_rf"},
+		{"commit name", &casv1.CommitRequest{Hash: good, Name: strings.Repeat("x", 256)}, "name"},
 		{"object", &casv1.GetObjectRequest{Hash: good + "0"}, "hash"},
 	} {
 		err := decode(tc.req)
@@ -136,7 +139,7 @@ func TestObjectPages(t *testing.T) {
 	n := newFakeNode(t)
 	for i := range 23 {
 		h := cas.Sum([]byte{byte(i)})
-		n.objects[h] = Object{Hash: h}
+		n.objects[h] = catalog.Record{Hash: h}
 	}
 	c := client(t, serve(t, n))
 	for size := range uint32(25) {
@@ -193,9 +196,6 @@ func FuzzDecode(f *testing.F) {
 			_, p, _ := decodeSetPolicy(req)
 			again := encodePolicy(p)
 			want := proto.CloneOf(req.GetPolicy())
-			if want.GetExpireTime() != nil {
-				want.ExpireTime.Nanos = 0
-			}
 			want.ProtoReflect().SetUnknown(nil)
 			if want.GetExpireTime() != nil {
 				want.GetExpireTime().ProtoReflect().SetUnknown(nil)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"inos.dev/edge/cas"
+	"inos.dev/edge/gateway/catalog"
 )
 
 // Limits of one request. GetNode tells them to clients.
@@ -19,14 +20,11 @@ const (
 	MaxPutBytes = 4 << 20
 	// MaxObjects is the most objects on one page of ListObjects, and
 	// DefaultObjects how many there are if the request does not say.
-	MaxObjects     = 1000
+	MaxObjects     = catalog.MaxList
 	DefaultObjects = 100
 	// MaxLinks is the most links on one page of GetManifest: all of any
 	// record.
 	MaxLinks = cas.Fanout
-	// MaxRF and MaxMaxRF bound what a policy may ask for.
-	MaxRF    = 64
-	MaxMaxRF = 1024
 )
 
 // Chunks is the store as the services see it. All methods may be called at
@@ -62,56 +60,25 @@ type PutResult struct {
 }
 
 // Objects is the node's list of objects. All methods may be called at the
-// same time.
+// same time. Who calls is in ctx; those that change something answer
+// auth.ErrForbidden for what belongs to another.
 type Objects interface {
 	// Commit puts an object on the list, once all its chunks are here; those
 	// that are not are an error with the method MissingChunks (see errors.go).
-	// A nil policy keeps what is set, or means the defaults. created is false
-	// if it was on the list before.
-	Commit(ctx context.Context, h cas.Hash, policy *Policy) (o Object, created bool, err error)
-	// Get returns one object, or ErrNotFound.
-	Get(ctx context.Context, h cas.Hash) (Object, error)
-	// List returns up to limit objects whose hashes are greater than after,
-	// ascending. The zero hash is before all others.
-	List(ctx context.Context, after cas.Hash, limit int) ([]Object, error)
-	// Delete takes an object off the list, or ErrNotFound, or
-	// auth.ErrForbidden if it belongs to another.
-	Delete(ctx context.Context, h cas.Hash) error
-	// SetPolicy replaces the policy of an object and returns it as stored, or
-	// ErrNotFound, or auth.ErrForbidden.
-	SetPolicy(ctx context.Context, h cas.Hash, p Policy) (Policy, error)
+	// A nil policy, and an empty name, keep what is set. created is false if
+	// it was on the list before.
+	Commit(ctx context.Context, h cas.Hash, name string, policy *catalog.Policy) (r catalog.Record, created bool, err error)
+	// Object returns one object, or cas.ErrNotFound, or cas.ErrDenied.
+	Object(ctx context.Context, h cas.Hash) (catalog.Record, error)
+	// Objects returns up to limit objects whose hashes are greater than after,
+	// ascending; fewer are the end. The zero hash is before all others.
+	Objects(ctx context.Context, after cas.Hash, limit int) ([]catalog.Record, error)
+	// Remove takes an object off the list, or answers cas.ErrNotFound.
+	Remove(ctx context.Context, h cas.Hash) error
+	// SetPolicy replaces the policy of an object: cas.ErrNotFound,
+	// catalog.ErrPolicy.
+	SetPolicy(ctx context.Context, h cas.Hash, p catalog.Policy) (catalog.Record, error)
 }
-
-// Object is one object on the list.
-type Object struct {
-	Hash      cas.Hash
-	Kind      cas.Kind
-	Size      int64 // raw bytes; of a directory, of all its files
-	Encoded   int64 // stored bytes of all its pieces
-	Chunks    int64 // pieces
-	MediaType string
-	Committed time.Time
-	Policy    Policy
-}
-
-// Policy is how an object is to be kept. Zero values mean the node's
-// defaults; a zero Expires means never.
-type Policy struct {
-	RF      int
-	MaxRF   int
-	Tier    Tier
-	Expires time.Time
-}
-
-// Tier is where durable copies are to live.
-type Tier uint8
-
-// The tiers; the zero Tier leaves it to the node.
-const (
-	TierAny  Tier = 0
-	TierHot  Tier = 1
-	TierCold Tier = 2
-)
 
 // NodeInfo is what a node says of itself.
 type NodeInfo struct {

@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 	"inos.dev/edge/cas/brotli"
 	"inos.dev/edge/cas/mem"
 	"inos.dev/edge/gateway/auth"
+	"inos.dev/edge/gateway/catalog"
 	"inos.dev/edge/proto/gen/inos/cas/v1/casv1connect"
 )
 
@@ -32,8 +34,8 @@ type fakeNode struct {
 	log    *strings.Builder // what was logged; read it after the calls
 
 	mu      sync.Mutex
-	objects map[cas.Hash]Object // guarded by mu
-	touched []cas.Hash          // guarded by mu
+	objects map[cas.Hash]catalog.Record // guarded by mu
+	touched []cas.Hash                  // guarded by mu
 }
 
 func newFakeNode(t *testing.T) *fakeNode {
@@ -42,7 +44,7 @@ func newFakeNode(t *testing.T) *fakeNode {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &fakeNode{store: store, objects: map[cas.Hash]Object{}, log: &strings.Builder{}}
+	return &fakeNode{store: store, objects: map[cas.Hash]catalog.Record{}, log: &strings.Builder{}}
 }
 
 func (n *fakeNode) config() Config {
@@ -127,10 +129,10 @@ func (e missingError) MissingChunks() ([]cas.Hash, bool) { return e, false }
 // fakeList is the Objects of a fakeNode.
 type fakeList struct{ *fakeNode }
 
-func (n fakeList) Commit(ctx context.Context, h cas.Hash, policy *Policy) (Object, bool, error) {
+func (n fakeList) Commit(ctx context.Context, h cas.Hash, name string, policy *catalog.Policy) (catalog.Record, bool, error) {
 	m, err := n.Manifest(ctx, h)
 	if err != nil {
-		return Object{}, false, err
+		return catalog.Record{}, false, err
 	}
 	var lacking missingError
 	for _, p := range m.Pieces {
@@ -139,12 +141,13 @@ func (n fakeList) Commit(ctx context.Context, h cas.Hash, policy *Policy) (Objec
 		}
 	}
 	if lacking != nil {
-		return Object{}, false, fmt.Errorf("commit: %w", lacking)
+		return catalog.Record{}, false, fmt.Errorf("commit: %w", lacking)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	o, there := n.objects[h]
-	o.Hash, o.Kind, o.Size, o.Encoded, o.Chunks, o.MediaType = h, m.Kind, m.Size, m.Encoded, m.Count, m.MediaType
+	o.Hash, o.Kind, o.Size, o.Encoded, o.Pieces, o.MediaType = h, m.Kind, m.Size, m.Encoded, m.Count, m.MediaType
+	o.Name = cmp.Or(name, o.Name)
 	if policy != nil {
 		o.Policy = *policy
 	}
@@ -152,30 +155,30 @@ func (n fakeList) Commit(ctx context.Context, h cas.Hash, policy *Policy) (Objec
 	return o, !there, nil
 }
 
-func (n fakeList) Get(_ context.Context, h cas.Hash) (Object, error) {
+func (n fakeList) Object(_ context.Context, h cas.Hash) (catalog.Record, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if o, ok := n.objects[h]; ok {
 		return o, n.fail
 	}
-	return Object{}, errors.Join(n.fail, cas.ErrNotFound)
+	return catalog.Record{}, errors.Join(n.fail, cas.ErrNotFound)
 }
 
-func (n fakeList) List(_ context.Context, after cas.Hash, limit int) ([]Object, error) {
+func (n fakeList) Objects(_ context.Context, after cas.Hash, limit int) ([]catalog.Record, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	var list []Object
+	var list []catalog.Record
 	for h, o := range n.objects {
 		if h.String() > after.String() {
 			list = append(list, o)
 		}
 	}
-	slices.SortFunc(list, func(a, b Object) int { return strings.Compare(a.Hash.String(), b.Hash.String()) })
+	slices.SortFunc(list, func(a, b catalog.Record) int { return strings.Compare(a.Hash.String(), b.Hash.String()) })
 	return list[:min(limit, len(list))], n.fail
 }
 
-func (n fakeList) Delete(ctx context.Context, h cas.Hash) error {
-	if _, err := n.Get(ctx, h); err != nil {
+func (n fakeList) Remove(ctx context.Context, h cas.Hash) error {
+	if _, err := n.Object(ctx, h); err != nil {
 		return err
 	}
 	n.mu.Lock()
@@ -184,16 +187,16 @@ func (n fakeList) Delete(ctx context.Context, h cas.Hash) error {
 	return nil
 }
 
-func (n fakeList) SetPolicy(ctx context.Context, h cas.Hash, p Policy) (Policy, error) {
-	o, err := n.Get(ctx, h)
+func (n fakeList) SetPolicy(ctx context.Context, h cas.Hash, p catalog.Policy) (catalog.Record, error) {
+	o, err := n.Object(ctx, h)
 	if err != nil {
-		return Policy{}, err
+		return catalog.Record{}, err
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	o.Policy = p
 	n.objects[h] = o
-	return p, nil
+	return o, nil
 }
 
 // serve starts the routes of n on HTTP/1.1 and h2c.

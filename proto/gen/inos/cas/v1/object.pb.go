@@ -150,7 +150,12 @@ type Object struct {
 	// When it was committed here.
 	CommitTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=commit_time,json=commitTime,proto3" json:"commit_time,omitempty"`
 	// How it is to be kept.
-	Policy        *Policy `protobuf:"bytes,8,opt,name=policy,proto3" json:"policy,omitempty"`
+	Policy *Policy `protobuf:"bytes,8,opt,name=policy,proto3" json:"policy,omitempty"`
+	// What its owner calls it: a hint, perhaps empty.
+	Name string `protobuf:"bytes,9,opt,name=name,proto3" json:"name,omitempty"`
+	// Whether this node computed or checked the digests of the whole; until
+	// then they are the publisher's claim.
+	DigestChecked bool `protobuf:"varint,10,opt,name=digest_checked,json=digestChecked,proto3" json:"digest_checked,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -241,6 +246,20 @@ func (x *Object) GetPolicy() *Policy {
 	return nil
 }
 
+func (x *Object) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Object) GetDigestChecked() bool {
+	if x != nil {
+		return x.DigestChecked
+	}
+	return false
+}
+
 // How an object is to be kept.
 type Policy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -321,7 +340,9 @@ type CommitRequest struct {
 	// Hash of the root manifest, which must be here with all that it names.
 	Hash string `protobuf:"bytes,1,opt,name=hash,proto3" json:"hash,omitempty"`
 	// How to keep it; absent means the node's defaults, or what is set already.
-	Policy        *Policy `protobuf:"bytes,2,opt,name=policy,proto3" json:"policy,omitempty"`
+	Policy *Policy `protobuf:"bytes,2,opt,name=policy,proto3" json:"policy,omitempty"`
+	// What to call it, at most 255 bytes; empty keeps the name that it has.
+	Name          string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -368,6 +389,13 @@ func (x *CommitRequest) GetPolicy() *Policy {
 		return x.Policy
 	}
 	return nil
+}
+
+func (x *CommitRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
 }
 
 // The object that is on the list now.
@@ -632,7 +660,8 @@ type ListObjectsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Objects in the order of their hashes.
 	Objects []*Object `protobuf:"bytes,1,rep,name=objects,proto3" json:"objects,omitempty"`
-	// Asks for the objects that follow; empty on the last page.
+	// Asks for the objects that follow, of which there may be none; empty on
+	// the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -962,7 +991,7 @@ var File_inos_cas_v1_object_proto protoreflect.FileDescriptor
 
 const file_inos_cas_v1_object_proto_rawDesc = "" +
 	"\n" +
-	"\x18inos/cas/v1/object.proto\x12\vinos.cas.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x98\x02\n" +
+	"\x18inos/cas/v1/object.proto\x12\vinos.cas.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd3\x02\n" +
 	"\x06Object\x12\x12\n" +
 	"\x04hash\x18\x01 \x01(\tR\x04hash\x12+\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x17.inos.cas.v1.ObjectKindR\x04kind\x12\x12\n" +
@@ -973,16 +1002,20 @@ const file_inos_cas_v1_object_proto_rawDesc = "" +
 	"media_type\x18\x06 \x01(\tR\tmediaType\x12;\n" +
 	"\vcommit_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"commitTime\x12+\n" +
-	"\x06policy\x18\b \x01(\v2\x13.inos.cas.v1.PolicyR\x06policy\"\x93\x01\n" +
+	"\x06policy\x18\b \x01(\v2\x13.inos.cas.v1.PolicyR\x06policy\x12\x12\n" +
+	"\x04name\x18\t \x01(\tR\x04name\x12%\n" +
+	"\x0edigest_checked\x18\n" +
+	" \x01(\bR\rdigestChecked\"\x93\x01\n" +
 	"\x06Policy\x12\x0e\n" +
 	"\x02rf\x18\x01 \x01(\rR\x02rf\x12\x15\n" +
 	"\x06max_rf\x18\x02 \x01(\rR\x05maxRf\x12%\n" +
 	"\x04tier\x18\x03 \x01(\x0e2\x11.inos.cas.v1.TierR\x04tier\x12;\n" +
 	"\vexpire_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTime\"P\n" +
+	"expireTime\"d\n" +
 	"\rCommitRequest\x12\x12\n" +
 	"\x04hash\x18\x01 \x01(\tR\x04hash\x12+\n" +
-	"\x06policy\x18\x02 \x01(\v2\x13.inos.cas.v1.PolicyR\x06policy\"W\n" +
+	"\x06policy\x18\x02 \x01(\v2\x13.inos.cas.v1.PolicyR\x06policy\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\"W\n" +
 	"\x0eCommitResponse\x12+\n" +
 	"\x06object\x18\x01 \x01(\v2\x13.inos.cas.v1.ObjectR\x06object\x12\x18\n" +
 	"\acreated\x18\x02 \x01(\bR\acreated\";\n" +

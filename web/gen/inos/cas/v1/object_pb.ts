@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file inos/cas/v1/object.proto.
  */
 export const file_inos_cas_v1_object: GenFile = /*@__PURE__*/
-  fileDesc("Chhpbm9zL2Nhcy92MS9vYmplY3QucHJvdG8SC2lub3MuY2FzLnYxItYBCgZPYmplY3QSDAoEaGFzaBgBIAEoCRIlCgRraW5kGAIgASgOMhcuaW5vcy5jYXMudjEuT2JqZWN0S2luZBIMCgRzaXplGAMgASgDEg8KB2VuY29kZWQYBCABKAMSDgoGY2h1bmtzGAUgASgDEhIKCm1lZGlhX3R5cGUYBiABKAkSLwoLY29tbWl0X3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiMKBnBvbGljeRgIIAEoCzITLmlub3MuY2FzLnYxLlBvbGljeSJ2CgZQb2xpY3kSCgoCcmYYASABKA0SDgoGbWF4X3JmGAIgASgNEh8KBHRpZXIYAyABKA4yES5pbm9zLmNhcy52MS5UaWVyEi8KC2V4cGlyZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJCCg1Db21taXRSZXF1ZXN0EgwKBGhhc2gYASABKAkSIwoGcG9saWN5GAIgASgLMhMuaW5vcy5jYXMudjEuUG9saWN5IkYKDkNvbW1pdFJlc3BvbnNlEiMKBm9iamVjdBgBIAEoCzITLmlub3MuY2FzLnYxLk9iamVjdBIPCgdjcmVhdGVkGAIgASgIIi0KDU1pc3NpbmdDaHVua3MSDgoGaGFzaGVzGAEgAygJEgwKBG1vcmUYAiABKAgiIAoQR2V0T2JqZWN0UmVxdWVzdBIMCgRoYXNoGAEgASgJIjgKEUdldE9iamVjdFJlc3BvbnNlEiMKBm9iamVjdBgBIAEoCzITLmlub3MuY2FzLnYxLk9iamVjdCI7ChJMaXN0T2JqZWN0c1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgNEhIKCnBhZ2VfdG9rZW4YAiABKAkiVAoTTGlzdE9iamVjdHNSZXNwb25zZRIkCgdvYmplY3RzGAEgAygLMhMuaW5vcy5jYXMudjEuT2JqZWN0EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIjChNEZWxldGVPYmplY3RSZXF1ZXN0EgwKBGhhc2gYASABKAkiFgoURGVsZXRlT2JqZWN0UmVzcG9uc2UiIAoQR2V0UG9saWN5UmVxdWVzdBIMCgRoYXNoGAEgASgJIjgKEUdldFBvbGljeVJlc3BvbnNlEiMKBnBvbGljeRgBIAEoCzITLmlub3MuY2FzLnYxLlBvbGljeSJFChBTZXRQb2xpY3lSZXF1ZXN0EgwKBGhhc2gYASABKAkSIwoGcG9saWN5GAIgASgLMhMuaW5vcy5jYXMudjEuUG9saWN5IjgKEVNldFBvbGljeVJlc3BvbnNlEiMKBnBvbGljeRgBIAEoCzITLmlub3MuY2FzLnYxLlBvbGljeSpwCgpPYmplY3RLaW5kEhsKF09CSkVDVF9LSU5EX1VOU1BFQ0lGSUVEEAASFAoQT0JKRUNUX0tJTkRfRklMRRABEhkKFU9CSkVDVF9LSU5EX0RJUkVDVE9SWRACEhQKEE9CSkVDVF9LSU5EX05PREUQAyo5CgRUaWVyEhQKEFRJRVJfVU5TUEVDSUZJRUQQABIMCghUSUVSX0hPVBABEg0KCVRJRVJfQ09MRBACQpcBCg9jb20uaW5vcy5jYXMudjFCC09iamVjdFByb3RvUAFaKWlub3MuZGV2L2VkZ2UvcHJvdG8vZ2VuL2lub3MvY2FzL3YxO2Nhc3YxogIDSUNYqgILSW5vcy5DYXMuVjHKAgtJbm9zXENhc1xWMeICF0lub3NcQ2FzXFYxXEdQQk1ldGFkYXRh6gINSW5vczo6Q2FzOjpWMWIGcHJvdG8z", [file_google_protobuf_timestamp]);
+  fileDesc("Chhpbm9zL2Nhcy92MS9vYmplY3QucHJvdG8SC2lub3MuY2FzLnYxIvwBCgZPYmplY3QSDAoEaGFzaBgBIAEoCRIlCgRraW5kGAIgASgOMhcuaW5vcy5jYXMudjEuT2JqZWN0S2luZBIMCgRzaXplGAMgASgDEg8KB2VuY29kZWQYBCABKAMSDgoGY2h1bmtzGAUgASgDEhIKCm1lZGlhX3R5cGUYBiABKAkSLwoLY29tbWl0X3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiMKBnBvbGljeRgIIAEoCzITLmlub3MuY2FzLnYxLlBvbGljeRIMCgRuYW1lGAkgASgJEhYKDmRpZ2VzdF9jaGVja2VkGAogASgIInYKBlBvbGljeRIKCgJyZhgBIAEoDRIOCgZtYXhfcmYYAiABKA0SHwoEdGllchgDIAEoDjIRLmlub3MuY2FzLnYxLlRpZXISLwoLZXhwaXJlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIlAKDUNvbW1pdFJlcXVlc3QSDAoEaGFzaBgBIAEoCRIjCgZwb2xpY3kYAiABKAsyEy5pbm9zLmNhcy52MS5Qb2xpY3kSDAoEbmFtZRgDIAEoCSJGCg5Db21taXRSZXNwb25zZRIjCgZvYmplY3QYASABKAsyEy5pbm9zLmNhcy52MS5PYmplY3QSDwoHY3JlYXRlZBgCIAEoCCItCg1NaXNzaW5nQ2h1bmtzEg4KBmhhc2hlcxgBIAMoCRIMCgRtb3JlGAIgASgIIiAKEEdldE9iamVjdFJlcXVlc3QSDAoEaGFzaBgBIAEoCSI4ChFHZXRPYmplY3RSZXNwb25zZRIjCgZvYmplY3QYASABKAsyEy5pbm9zLmNhcy52MS5PYmplY3QiOwoSTGlzdE9iamVjdHNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoDRISCgpwYWdlX3Rva2VuGAIgASgJIlQKE0xpc3RPYmplY3RzUmVzcG9uc2USJAoHb2JqZWN0cxgBIAMoCzITLmlub3MuY2FzLnYxLk9iamVjdBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiIwoTRGVsZXRlT2JqZWN0UmVxdWVzdBIMCgRoYXNoGAEgASgJIhYKFERlbGV0ZU9iamVjdFJlc3BvbnNlIiAKEEdldFBvbGljeVJlcXVlc3QSDAoEaGFzaBgBIAEoCSI4ChFHZXRQb2xpY3lSZXNwb25zZRIjCgZwb2xpY3kYASABKAsyEy5pbm9zLmNhcy52MS5Qb2xpY3kiRQoQU2V0UG9saWN5UmVxdWVzdBIMCgRoYXNoGAEgASgJEiMKBnBvbGljeRgCIAEoCzITLmlub3MuY2FzLnYxLlBvbGljeSI4ChFTZXRQb2xpY3lSZXNwb25zZRIjCgZwb2xpY3kYASABKAsyEy5pbm9zLmNhcy52MS5Qb2xpY3kqcAoKT2JqZWN0S2luZBIbChdPQkpFQ1RfS0lORF9VTlNQRUNJRklFRBAAEhQKEE9CSkVDVF9LSU5EX0ZJTEUQARIZChVPQkpFQ1RfS0lORF9ESVJFQ1RPUlkQAhIUChBPQkpFQ1RfS0lORF9OT0RFEAMqOQoEVGllchIUChBUSUVSX1VOU1BFQ0lGSUVEEAASDAoIVElFUl9IT1QQARINCglUSUVSX0NPTEQQAkKXAQoPY29tLmlub3MuY2FzLnYxQgtPYmplY3RQcm90b1ABWilpbm9zLmRldi9lZGdlL3Byb3RvL2dlbi9pbm9zL2Nhcy92MTtjYXN2MaICA0lDWKoCC0lub3MuQ2FzLlYxygILSW5vc1xDYXNcVjHiAhdJbm9zXENhc1xWMVxHUEJNZXRhZGF0YeoCDUlub3M6OkNhczo6VjFiBnByb3RvMw", [file_google_protobuf_timestamp]);
 
 /**
  * An object on a node's list.
@@ -75,6 +75,21 @@ export type Object$ = Message<"inos.cas.v1.Object"> & {
    * @generated from field: inos.cas.v1.Policy policy = 8;
    */
   policy?: Policy | undefined;
+
+  /**
+   * What its owner calls it: a hint, perhaps empty.
+   *
+   * @generated from field: string name = 9;
+   */
+  name: string;
+
+  /**
+   * Whether this node computed or checked the digests of the whole; until
+   * then they are the publisher's claim.
+   *
+   * @generated from field: bool digest_checked = 10;
+   */
+  digestChecked: boolean;
 };
 
 /**
@@ -146,6 +161,13 @@ export type CommitRequest = Message<"inos.cas.v1.CommitRequest"> & {
    * @generated from field: inos.cas.v1.Policy policy = 2;
    */
   policy?: Policy | undefined;
+
+  /**
+   * What to call it, at most 255 bytes; empty keeps the name that it has.
+   *
+   * @generated from field: string name = 3;
+   */
+  name: string;
 };
 
 /**
@@ -295,7 +317,8 @@ export type ListObjectsResponse = Message<"inos.cas.v1.ListObjectsResponse"> & {
   objects: Object$[];
 
   /**
-   * Asks for the objects that follow; empty on the last page.
+   * Asks for the objects that follow, of which there may be none; empty on
+   * the last page.
    *
    * @generated from field: string next_page_token = 2;
    */
