@@ -55,6 +55,14 @@ func (s *Store) check(ctx context.Context, h cas.Hash) error {
 			return ctx.Err()
 		}
 	}
+	// The check that this caller saw a need for may have ended since.
+	if e, ok := s.shard(h).index.get(h); !ok || e.has(verified) {
+		q.mu.Unlock()
+		if !ok {
+			return notFound(h)
+		}
+		return nil
+	}
 	c := &checking{done: make(chan struct{})}
 	if q.running == nil {
 		q.running = make(map[cas.Hash]*checking)

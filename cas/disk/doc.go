@@ -10,12 +10,12 @@
 //
 // # A Put, system call by system call
 //
-//	 1  openat(tmp/n, O_CREAT|O_EXCL), write      in the goroutine of the Put
-//	 2  sync_file_range(tmp/n)                    a head start; proves nothing
-//	 3  fsync(tmp/n), close                       the bytes are durable
-//	 4  renameat(tmp/n, chunks/ab/hash)           the name is there, whole or not at all
-//	 5  fsync(chunks/ab)                          the name is durable
-//	 6  into the index, then the Put returns      readers see it, the client knows it
+//	1  openat(tmp/n, O_CREAT|O_EXCL), write      in the goroutine of the Put
+//	2  sync_file_range(tmp/n)                    a head start; proves nothing
+//	3  fsync(tmp/n), close                       the bytes are durable
+//	4  renameat(tmp/n, chunks/ab/hash)           the name is there, whole or not at all
+//	5  fsync(chunks/ab)                          the name is durable
+//	6  into the index, then the Put returns      readers see it, the client knows it
 //
 // What a crash leaves: between 1 and 4, a file in tmp that the next start
 // removes. Between 4 and 6, the whole chunk or nothing: nobody was told, and
