@@ -1,0 +1,82 @@
+package catalog
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"inos.dev/edge/cas"
+)
+
+// FuzzDecode: what decodes is what encode writes, byte for byte.
+func FuzzDecode(f *testing.F) {
+	h := cas.Hash{1}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := decode(h, b)
+		if err != nil {
+			if !errors.Is(err, cas.ErrCorrupt) {
+				t.Fatalf("error %v, want ErrCorrupt", err)
+			}
+			return
+		}
+		again, err := encode(r)
+		if err != nil || !bytes.Equal(again, b) {
+			t.Fatalf("%s became %s, %v", b, again, err)
+		}
+	})
+}
+
+func TestEncodeDecode(t *testing.T) {
+	name := rapid.StringN(0, -1, 120)
+	moment := rapid.Custom(func(t *rapid.T) time.Time {
+		return time.Unix(rapid.Int64Range(0, 253_402_300_799).Draw(t, "s"), rapid.Int64Range(0, 999_999_999).Draw(t, "ns"))
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		r := Record{
+			Hash: cas.Hash{1}, Kind: rapid.SampledFrom([]cas.Kind{cas.KindFile, cas.KindDirectory}).Draw(t, "kind"),
+			Size: rapid.Int64Min(0).Draw(t, "size"), Encoded: rapid.Int64Min(0).Draw(t, "encoded"), Pieces: rapid.Int64Min(0).Draw(t, "pieces"),
+			MediaType: name.Draw(t, "type"), Name: name.Draw(t, "name"), Owner: name.Draw(t, "owner"),
+			Created: moment.Draw(t, "created"), DigestChecked: rapid.Bool().Draw(t, "checked"),
+			Policy: Policy{RF: rapid.IntRange(0, MaxRF).Draw(t, "rf"), MaxRF: rapid.SampledFrom([]int{0, MaxRF, LimitRF}).Draw(t, "max"),
+				Tier: rapid.SampledFrom([]Tier{AnyTier, Hot, Cold}).Draw(t, "tier"), Expires: moment.Draw(t, "expires")},
+		}.normal()
+		if err := r.Validate(); err != nil {
+			t.Fatal(err)
+		}
+		b, err := encode(r)
+		if err != nil || len(b) > maxValue {
+			t.Fatalf("%d bytes, %v", len(b), err)
+		}
+		if got, err := decode(r.Hash, b); err != nil || got != r {
+			t.Fatalf("%+v became %+v, %v", r, got, err)
+		}
+	})
+}
+
+func TestDecodeRefuses(t *testing.T) {
+	r := Record{Hash: cas.Hash{1}, Kind: cas.KindFile, Created: time.Unix(1, 0).UTC()}
+	good, err := encode(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := decode(r.Hash, good); err != nil {
+		t.Fatal(err)
+	}
+	for name, b := range map[string][]byte{
+		"empty":         {},
+		"newer version": bytes.Replace(good, []byte(`"v":1`), []byte(`"v":2`), 1),
+		"unknown field": bytes.Replace(good, []byte(`"v":1`), []byte(`"v":1,"x":1`), 1),
+		"twice":         bytes.Replace(good, []byte(`"v":1`), []byte(`"v":1,"v":1`), 1),
+		"spaces":        append([]byte(" "), good...),
+		"trailing":      append(bytes.Clone(good), '\n'),
+		"negative":      bytes.Replace(good, []byte(`"size":0`), []byte(`"size":-1`), 1),
+		"long":          append(bytes.Clone(good), bytes.Repeat([]byte(" "), maxValue)...),
+	} {
+		if _, err := decode(r.Hash, b); !errors.Is(err, cas.ErrCorrupt) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
