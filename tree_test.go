@@ -202,6 +202,23 @@ func TestGoFiles(t *testing.T) {
 	}
 }
 
+// TestNobodySleeps allows time.Sleep in tests under synctest alone, where it
+// takes no time.
+func TestNobodySleeps(t *testing.T) {
+	for _, file := range committed(t) {
+		if filepath.Ext(file) != ".go" || !written(file) {
+			continue
+		}
+		text, err := os.ReadFile(file)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+		if bytes.Contains(text, []byte("\ttime.Sleep(")) && !bytes.Contains(text, []byte(`"testing/synctest"`)) {
+			t.Errorf("%s sleeps: wait for a condition, or use testing/synctest", file)
+		}
+	}
+}
+
 // written says whether somebody wrote a file by hand: not a generator, and not
 // data.
 func written(file string) bool {
