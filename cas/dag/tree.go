@@ -40,6 +40,18 @@ func subtree(b []byte, counter uint64) guts.Node {
 		&guts.IV, 0)
 }
 
+// RawSum computes the BLAKE3 of an object whose raw pieces come in order. The
+// zero value is ready.
+type RawSum struct{ tree rawTree }
+
+// Add takes the next piece: cas.PieceSize bytes, but for the last one.
+func (s *RawSum) Add(piece []byte) {
+	s.tree.add(cas.Piece{Raw: cas.Sum(piece), CV: chainingValue(piece, s.tree.count)})
+}
+
+// Sum returns the BLAKE3 of all pieces so far.
+func (s *RawSum) Sum() cas.Hash { return s.tree.root() }
+
 // rawTree merges the chaining values of pieces into the BLAKE3 of the whole.
 // It keeps one value per complete subtree: bit i of count is set if there is
 // one of 2^i pieces, as the BLAKE3 hasher does with leaves.

@@ -12,6 +12,8 @@ import (
 type cli struct {
 	Config string `help:"Config file (TOML). Default: inos/config.toml in $XDG_CONFIG_HOME, or in ~/.config." type:"path" placeholder:"FILE"`
 
+	Serve serveCmd `cmd:"" help:"Run a node." group:"node"`
+
 	Put    putCmd    `cmd:"" help:"Put files, folders or standard input into a node." group:"content"`
 	Get    getCmd    `cmd:"" help:"Get a file or folder from a node, verified." group:"content"`
 	Cat    catCmd    `cmd:"" help:"Write files to standard output, verified." group:"content"`

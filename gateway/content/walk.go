@@ -1,0 +1,155 @@
+package content
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"inos.dev/edge/cas"
+	"inos.dev/edge/cas/dag"
+)
+
+// walker visits every chunk below a root: manifests as well as pieces. It
+// reads manifests from the store only, through no cache, so that a walk over
+// millions of files does not push out what readers need. A manifest that was
+// seen is not entered again.
+type walker struct {
+	source dag.Source
+	seen   map[cas.Hash]struct{}
+	// manifest and piece are told of each chunk; an error ends the walk.
+	manifest func(h cas.Hash) error
+	piece    func(p *cas.Piece) error
+	// lost is told of a manifest that cannot be read; nil ends the walk.
+	lost func(h cas.Hash, err error) error
+}
+
+// enter walks below the chunk h; depth counts directories inside each other.
+func (w *walker) enter(ctx context.Context, h cas.Hash, depth int) error {
+	if _, again := w.seen[h]; again {
+		return nil
+	}
+	if depth > dag.MaxTreeDepth+cas.MaxDepth {
+		return fmt.Errorf("%w: more than %d records inside each other", cas.ErrTooLarge, depth)
+	}
+	w.seen[h] = struct{}{}
+	if err := w.manifest(h); err != nil {
+		return err
+	}
+	m, err := w.source.Manifest(ctx, h)
+	if err != nil {
+		return w.lost(h, err)
+	}
+	for i := range m.Pieces {
+		if err := w.piece(&m.Pieces[i]); err != nil {
+			return err
+		}
+	}
+	return w.children(ctx, m, depth+1)
+}
+
+func (w *walker) children(ctx context.Context, m *cas.Manifest, depth int) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	for _, n := range m.Nodes {
+		if err := w.enter(ctx, n.Hash, depth); err != nil {
+			return err
+		}
+	}
+	for _, p := range m.Parts {
+		if err := w.enter(ctx, p.Hash, depth); err != nil {
+			return err
+		}
+	}
+	for _, e := range m.Entries {
+		if e.Mode == cas.ModeSymlink {
+			continue
+		}
+		if err := w.enter(ctx, e.Hash, depth); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// MissingError says which chunks of an object are not here.
+type MissingError struct {
+	Object cas.Hash
+	Some   []cas.Hash // the first of them
+	More   bool
+}
+
+// maxMissing bounds MissingError.Some.
+const maxMissing = 1000
+
+func (e *MissingError) Error() string {
+	n := fmt.Sprint(len(e.Some))
+	if e.More {
+		n = "more than " + n
+	}
+	return fmt.Sprintf("%s of the chunks of object %s are not here: put them, then commit again", n, e.Object)
+}
+
+// MissingChunks returns some of the hashes, and whether there are more.
+func (e *MissingError) MissingChunks() (some []cas.Hash, more bool) { return e.Some, e.More }
+
+func (e *MissingError) add(h cas.Hash) {
+	if len(e.Some) == maxMissing {
+		e.More = true
+		return
+	}
+	e.Some = append(e.Some, h)
+}
+
+// totals is what a walk over a whole object adds up.
+type totals struct {
+	encoded, pieces int64
+}
+
+// complete walks an object and makes sure that all of it is here and is what
+// its links say; every chunk gets another grace period.
+func (c *Content) complete(ctx context.Context, root cas.Hash) (totals, error) {
+	var sum totals
+	missing := &MissingError{Object: root}
+	stat := func(h cas.Hash) (cas.Info, bool, error) {
+		if err := c.cfg.Deny.Check(h); err != nil {
+			return cas.Info{}, false, err
+		}
+		info, err := c.cfg.Keeper.Touch(ctx, h)
+		if errors.Is(err, cas.ErrNotFound) {
+			missing.add(h)
+			return info, false, nil
+		}
+		return info, err == nil, err
+	}
+	w := walker{
+		source: dag.Manifests{Getter: c.cfg.Store},
+		seen:   make(map[cas.Hash]struct{}),
+		manifest: func(h cas.Hash) error {
+			_, _, err := stat(h)
+			return err
+		},
+		piece: func(p *cas.Piece) error {
+			info, here, err := stat(p.Hash)
+			if here && info.Size != p.Encoded {
+				return fmt.Errorf("%w: chunk %s has %d bytes, the manifest says %d", cas.ErrCorrupt, p.Hash, info.Size, p.Encoded)
+			}
+			sum.encoded += p.Encoded
+			sum.pieces++
+			return err
+		},
+		lost: func(h cas.Hash, err error) error {
+			if errors.Is(err, cas.ErrNotFound) {
+				return nil // counted by manifest
+			}
+			return fmt.Errorf("object %s: %w", h, err)
+		},
+	}
+	if err := w.enter(ctx, root, 0); err != nil {
+		return totals{}, err
+	}
+	if len(missing.Some) > 0 {
+		return totals{}, missing
+	}
+	return sum, nil
+}

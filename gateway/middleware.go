@@ -1,0 +1,124 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"inos.dev/edge/gateway/auth"
+	"inos.dev/edge/mesh/exchange"
+)
+
+// Handler returns the front door for one listener. proxy marks the listener
+// that only the configured proxy can reach.
+func (g *Gateway) Handler(proxy bool) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { g.serveHTTP(w, r, proxy) })
+}
+
+// serveHTTP is the middleware stack, from outside in: record, recover, limit,
+// quota, route.
+func (g *Gateway) serveHTTP(rw http.ResponseWriter, r *http.Request, proxy bool) {
+	start := time.Now()
+	w := &recorder{ResponseWriter: rw, control: http.NewResponseController(rw), g: g, route: routeOther, conn: auth.ConnOf(r, proxy)}
+	defer g.finished(w, r, start)
+	if n := g.active.Add(1); n > g.cfg.MaxRequests {
+		defer g.active.Add(-1)
+		g.fail(w, r, noHash, errLimit)
+		return
+	}
+	defer g.active.Add(-1)
+	if g.cfg.Egress != nil {
+		if err := g.admit(w, r); err != nil {
+			g.fail(w, r, noHash, err)
+			return
+		}
+	}
+	if hops := r.Header.Get(hopsHeader); hops != "" {
+		r = r.WithContext(exchange.WithHops(r.Context(), parseHops(hops)))
+	}
+	g.router.ServeHTTP(w, r)
+}
+
+// finished counts and logs a request, and turns a panic into a broken
+// connection: whatever was sent is not to be taken for complete.
+func (g *Gateway) finished(w *recorder, r *http.Request, start time.Time) {
+	p := recover()
+	took := time.Since(start)
+	if p != nil {
+		if err, ok := p.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
+			g.log.Error("panic while answering", "path", r.URL.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+		}
+		g.metrics.truncated.Inc()
+	}
+	g.metrics.request(w.route, w.status, w.bytes, w.direct, took)
+	if g.cfg.AccessLog != nil {
+		g.cfg.AccessLog.LogAttrs(context.WithoutCancel(r.Context()), slog.LevelInfo, "request",
+			slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", w.status),
+			slog.Int64("bytes", w.bytes), slog.Duration("took", took), slog.Bool("aborted", p != nil),
+			slog.String("client", auth.ClientAddr(r, w.conn).String()), slog.String("proto", r.Proto))
+	}
+	if p != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// admit finds out who pays for the answer, and whether he may have another.
+func (g *Gateway) admit(w *recorder, r *http.Request) error {
+	id, err := g.cfg.Auth.FromRequest(r, w.conn)
+	if err != nil {
+		id = auth.Identity{} // reads are open: the client's network counts instead
+	}
+	w.quotaKey = auth.KeyOf(id, auth.ClientAddr(r, w.conn))
+	return g.cfg.Egress.Admit(w.quotaKey)
+}
+
+// identityKey is where Connect services find the connection of their request.
+type connKey struct{}
+
+// withConn lets services behind the router ask for the caller's rights.
+func withConn(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if rec, ok := w.(*recorder); ok {
+			rec.route = routeConnect
+			rec.extend(maxConnectAnswer)
+			r = r.WithContext(context.WithValue(r.Context(), connKey{}, caller{r, rec.conn}))
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+// caller is the request and the connection behind a context.
+type caller struct {
+	r    *http.Request
+	conn auth.Conn
+}
+
+// require returns who sends the request, if he has the right.
+func (g *Gateway) require(w http.ResponseWriter, r *http.Request, rights auth.Rights) (auth.Identity, error) {
+	conn := auth.Conn{}
+	if rec, ok := w.(*recorder); ok {
+		conn = rec.conn
+	}
+	id, err := g.cfg.Auth.FromRequest(r, conn)
+	if err != nil {
+		return auth.Identity{}, err
+	}
+	return id, id.Require(rights)
+}
+
+// requireContext is require for a Connect call.
+func (g *Gateway) requireContext(ctx context.Context, rights auth.Rights) (auth.Identity, error) {
+	c, ok := ctx.Value(connKey{}).(caller)
+	if !ok {
+		return auth.Identity{}, fmt.Errorf("%w: the call did not come through the gateway", auth.ErrUnauthenticated)
+	}
+	id, err := g.cfg.Auth.FromRequest(c.r, c.conn)
+	if err != nil {
+		return auth.Identity{}, err
+	}
+	return id, id.Require(rights)
+}

@@ -1,0 +1,132 @@
+package gateway
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"time"
+
+	"inos.dev/edge/gateway/auth"
+)
+
+// recorder is the ResponseWriter of every request. It sees what goes out and
+// sets deadlines, and hides nothing: ReadFrom is the connection's own, so that
+// a file still leaves by sendfile.
+type recorder struct {
+	http.ResponseWriter
+	control *http.ResponseController
+	g       *Gateway
+
+	route  string
+	status int
+	bytes  int64 // of the body, as the connection took them
+	direct int64 // of those, what went through ReadFrom
+
+	conn     auth.Conn
+	quotaKey auth.Key // empty: no quota
+}
+
+func (w *recorder) WriteHeader(status int) {
+	if w.status == 0 || w.status < 200 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *recorder) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	n, err := w.ResponseWriter.Write(b)
+	w.bytes += int64(n)
+	return n, err
+}
+
+// ReadFrom implements io.ReaderFrom by the ResponseWriter below: over plain
+// HTTP/1.1 that is net/http's, which ends in the TCP connection's sendfile.
+func (w *recorder) ReadFrom(r io.Reader) (int64, error) {
+	rf, ok := w.ResponseWriter.(io.ReaderFrom)
+	if !ok {
+		return io.Copy(writerOnly{w}, r)
+	}
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	n, err := rf.ReadFrom(r)
+	w.bytes += n
+	w.direct += n
+	return n, err
+}
+
+// writerOnly hides ReadFrom from io.Copy.
+type writerOnly struct{ io.Writer }
+
+// Unwrap lets http.ResponseController reach the connection.
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// Flush implements http.Flusher for Connect's streams.
+func (w *recorder) Flush() {
+	// An error means that the connection is broken: the next write meets it.
+	_ = w.control.Flush()
+}
+
+// budget is how long n bytes may take: a grace, and the time at the least rate
+// that the node puts up with.
+func (g *Gateway) budget(n int64) time.Duration {
+	return g.cfg.IOGrace + time.Duration(float64(n)/float64(g.cfg.MinRate)*float64(time.Second))
+}
+
+// extend gives the client time for the next n bytes of the answer.
+func (w *recorder) extend(n int64) {
+	// Not every ResponseWriter has deadlines (tests); those of net/http do.
+	_ = w.control.SetWriteDeadline(time.Now().Add(w.g.budget(n)))
+}
+
+// pace counts n bytes against the client's quota and waits off its debt.
+func (w *recorder) pace(ctx context.Context, n int64) error {
+	if w.quotaKey == "" {
+		return nil
+	}
+	debt := w.g.cfg.Egress.Charge(w.quotaKey, n)
+	if debt <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(debt)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// body is the request's body under the same rule: it must arrive at the least
+// rate, and has at most limit bytes (-1: no limit).
+func (w *recorder) body(r *http.Request, limit int64) io.Reader {
+	var src io.Reader = r.Body
+	if limit >= 0 {
+		src = http.MaxBytesReader(w, r.Body, limit)
+	}
+	return &pacedReader{w: w, src: src}
+}
+
+// pacedReader renews the read deadline for every stretch of bytes.
+type pacedReader struct {
+	w    *recorder
+	src  io.Reader
+	left int64 // bytes that the present deadline still covers
+}
+
+// stretch is how many bytes one deadline covers.
+const stretch = 256 << 10
+
+func (p *pacedReader) Read(b []byte) (int, error) {
+	if p.left <= 0 {
+		p.left = stretch
+		_ = p.w.control.SetReadDeadline(time.Now().Add(p.w.g.budget(stretch))) // as in extend
+	}
+	n, err := p.src.Read(b)
+	p.left -= int64(n)
+	return n, err
+}
