@@ -9,9 +9,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"os/signal"
 	"syscall"
-	"time"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
@@ -39,14 +39,15 @@ func serve(in io.Reader, out io.Writer) error {
 	addr := ln.Addr().(*net.TCPAddr)
 	said := &conformancev1.ServerCompatResponse{Host: addr.IP.String(), Port: uint32(addr.Port)}
 
-	handler, err := node(connect.WithReadMaxBytes(int(want.GetMessageReceiveLimit())))
+	dir, err := os.MkdirTemp("", "inos-conformance-")
 	if err != nil {
 		return err
 	}
-	srv := &http.Server{Handler: handler, Protocols: new(http.Protocols), ReadHeaderTimeout: 10 * time.Second}
-	srv.Protocols.SetHTTP1(true)
-	srv.Protocols.SetHTTP2(true)
-	srv.Protocols.SetUnencryptedHTTP2(true)
+	defer os.RemoveAll(dir)
+	srv, err := node(dir, connect.WithReadMaxBytes(int(want.GetMessageReceiveLimit())))
+	if err != nil {
+		return err
+	}
 	run := func() error { return srv.Serve(ln) }
 	if want.GetUseTls() {
 		cert, err := tls.X509KeyPair(want.GetServerCreds().GetCert(), want.GetServerCreds().GetKey())

@@ -29,8 +29,14 @@ export default async function setup(project: TestProject): Promise<() => Promise
   const node = spawn(program, ["serve", "--data", data, "--listen", listen, "--admin", admin], {
     stdio: ["ignore", "pipe", "pipe"],
   });
-  const ended = once(node, "close");
   let log = "";
+  const ended = new Promise<void>((resolve) => {
+    node.on("close", () => resolve());
+    node.on("error", (error) => {
+      log += `${error.message}; make build makes it\n`;
+      resolve();
+    });
+  });
   const keep = (text: Buffer) => (log = (log + text.toString()).slice(-8000));
   node.stdout.on("data", keep);
   node.stderr.on("data", keep);
