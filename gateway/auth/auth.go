@@ -32,10 +32,10 @@ import (
 )
 
 var (
-	// ErrUnauthenticated: no token, or one that does not hold. HTTP 401, with
+	// ErrUnauthenticated says: no token, or one that does not hold. HTTP 401, with
 	// Challenge as WWW-Authenticate.
 	ErrUnauthenticated = errors.New("a valid token is needed")
-	// ErrForbidden: the identity is known but lacks a right. HTTP 403.
+	// ErrForbidden says: the identity is known but lacks a right. HTTP 403.
 	ErrForbidden = errors.New("the token lacks a right")
 )
 

@@ -15,20 +15,20 @@ import (
 
 var now = time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
 
-func verifier(t testing.TB, cfg auth.Config) *auth.Verifier {
-	t.Helper()
+func verifier(tb testing.TB, cfg auth.Config) *auth.Verifier {
+	tb.Helper()
 	v, err := auth.NewVerifier(cfg)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return v
 }
 
-func issue(t testing.TB, k auth.SecretKey, subject string, rights auth.Rights, from time.Time, term time.Duration) auth.Token {
-	t.Helper()
+func issue(tb testing.TB, k auth.SecretKey, subject string, rights auth.Rights, from time.Time, term time.Duration) auth.Token {
+	tb.Helper()
 	token, err := k.Issue(subject, rights, from, from.Add(term))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return token
 }

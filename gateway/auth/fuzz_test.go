@@ -61,7 +61,7 @@ func TestRightsDenyByDefault(t *testing.T) {
 		if s == "" && r == auth.None {
 			return
 		}
-		for _, name := range strings.Split(s, ",") {
+		for name := range strings.SplitSeq(s, ",") {
 			if !known[name] {
 				t.Fatalf("%q gave %v", s, r)
 			}

@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"container/list"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -11,7 +10,7 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// ErrQuota: too much in too short a time. HTTP 429 with Retry-After.
+// ErrQuota says: too much in too short a time. HTTP 429 with Retry-After.
 var ErrQuota = errors.New("over the quota")
 
 // QuotaError is ErrQuota and says when to come again.
@@ -57,8 +56,8 @@ type QuotaConfig struct {
 	// burst is four seconds' worth, at least 16.
 	RequestsPerSecond float64
 	BurstRequests     int
-	// MaxKeys bounds the keys that are told apart. Beyond it the one that was
-	// quiet for longest starts anew. Default 65,536 (about 25 MB).
+	// MaxKeys bounds the keys that are told apart, at least 2. Beyond it those
+	// that were quiet for longest start anew. Default 65,536 (about 15 MB).
 	MaxKeys int
 }
 
@@ -91,13 +90,13 @@ func (c QuotaConfig) validate() error {
 type Quota struct {
 	cfg QuotaConfig
 
-	mu      sync.Mutex
-	buckets map[Key]*list.Element // guarded by mu
-	quiet   *list.List            // guarded by mu: of *bucket, the quietest behind
+	mu sync.Mutex // guards the fields below
+	// Two generations: who comes is in young; when that is half of MaxKeys it
+	// becomes old, and the old one, of whom nobody came since, is dropped.
+	young, old map[Key]*bucket
 }
 
 type bucket struct {
-	key      Key
 	requests *rate.Limiter // nil: no limit
 	// paid is the moment until which the bytes so far pay for themselves at
 	// the long-run rate; what lies beyond now is debt. Guarded by Quota.mu.
@@ -110,7 +109,7 @@ func NewQuota(cfg QuotaConfig) (*Quota, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	return &Quota{cfg: cfg.withDefaults(), buckets: make(map[Key]*list.Element), quiet: list.New()}, nil
+	return &Quota{cfg: cfg.withDefaults(), young: make(map[Key]*bucket)}, nil
 }
 
 // Admit counts one request of k, or answers *QuotaError.
@@ -157,7 +156,7 @@ func (q *Quota) Charge(k Key, n int64) time.Duration {
 func (q *Quota) Keys() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.buckets)
+	return len(q.young) + len(q.old)
 }
 
 func (q *Quota) unlimited() bool {
@@ -166,19 +165,21 @@ func (q *Quota) unlimited() bool {
 
 // bucketLocked returns the bucket of k, a new one if need be.
 func (q *Quota) bucketLocked(k Key) *bucket {
-	if el := q.buckets[k]; el != nil {
-		q.quiet.MoveToFront(el)
-		return el.Value.(*bucket)
+	if b := q.young[k]; b != nil {
+		return b
 	}
-	b := &bucket{key: k}
-	if q.cfg.RequestsPerSecond > 0 {
-		b.requests = rate.NewLimiter(rate.Limit(q.cfg.RequestsPerSecond), q.cfg.BurstRequests)
+	b := q.old[k]
+	if b == nil {
+		b = &bucket{}
+		if q.cfg.RequestsPerSecond > 0 {
+			b.requests = rate.NewLimiter(rate.Limit(q.cfg.RequestsPerSecond), q.cfg.BurstRequests)
+		}
 	}
-	q.buckets[k] = q.quiet.PushFront(b)
-	if len(q.buckets) > q.cfg.MaxKeys {
-		last := q.quiet.Back()
-		delete(q.buckets, q.quiet.Remove(last).(*bucket).key)
+	delete(q.old, k)
+	if len(q.young) >= max(q.cfg.MaxKeys/2, 1) {
+		q.old, q.young = q.young, make(map[Key]*bucket)
 	}
+	q.young[k] = b
 	return b
 }
 

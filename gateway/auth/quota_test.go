@@ -89,8 +89,8 @@ func TestQuotaIsBounded(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if n := q.Keys(); n != 10 {
-			t.Errorf("%d keys, want 10", n)
+		if n := q.Keys(); n > 10 {
+			t.Errorf("%d keys, want at most 10", n)
 		}
 	})
 }

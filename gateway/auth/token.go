@@ -123,7 +123,7 @@ func (v *Verifier) open(token Token) (t *paseto.Token, own bool, err error) {
 	case len(text) > maxToken:
 		return nil, false, fmt.Errorf("%w: it is longer than %d bytes", ErrUnauthenticated, maxToken)
 	case !strings.HasPrefix(text, "v4.public."):
-		return nil, false, fmt.Errorf("%w: it must start with v4.public.", ErrUnauthenticated)
+		return nil, false, fmt.Errorf("%w: it is no v4.public token", ErrUnauthenticated)
 	}
 	// What the library says is not passed on: it may quote the token.
 	parser := paseto.MakeParser(nil)

@@ -23,7 +23,7 @@ import (
 	"inos.dev/edge/cas"
 )
 
-// ErrPolicy: a policy is outside of its limits.
+// ErrPolicy says: a policy is outside of its limits.
 var ErrPolicy = errors.New("not a possible policy")
 
 // Catalog keeps a Record per object. All methods may be called at the same
@@ -62,7 +62,7 @@ const (
 	MaxOwner = 128 // bytes
 )
 
-// ErrRecord: a record is outside of its limits.
+// ErrRecord says: a record is outside of its limits.
 var ErrRecord = errors.New("not a possible record")
 
 // Record is one object on the list.

@@ -22,11 +22,11 @@ func record(h cas.Hash) catalog.Record {
 		Name: "a.txt", Owner: "alice", Created: created}
 }
 
-func open(t testing.TB, dir string) *catalog.Bolt {
-	t.Helper()
+func open(tb testing.TB, dir string) *catalog.Bolt {
+	tb.Helper()
 	c, err := catalog.Open(dir)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return c
 }
@@ -36,6 +36,7 @@ func TestContract(t *testing.T) {
 	kinds := map[string]func(t *testing.T) catalog.Catalog{
 		"memory": func(*testing.T) catalog.Catalog { return &catalog.Memory{} },
 		"bolt": func(t *testing.T) catalog.Catalog {
+			t.Helper()
 			c := open(t, t.TempDir())
 			t.Cleanup(func() {
 				if err := c.Close(); err != nil {
@@ -56,10 +57,10 @@ func TestContract(t *testing.T) {
 	}
 }
 
-func mustPut(t testing.TB, c catalog.Catalog, r catalog.Record) {
-	t.Helper()
-	if err := c.Put(t.Context(), r); err != nil {
-		t.Fatal(err)
+func mustPut(tb testing.TB, c catalog.Catalog, r catalog.Record) {
+	tb.Helper()
+	if err := c.Put(tb.Context(), r); err != nil {
+		tb.Fatal(err)
 	}
 }
 
@@ -71,6 +72,7 @@ func want(t *testing.T, c catalog.Catalog, r catalog.Record) {
 }
 
 func testPutGet(t *testing.T, c catalog.Catalog) {
+	t.Helper()
 	if _, err := c.Get(t.Context(), cas.Hash{1}); !errors.Is(err, cas.ErrNotFound) {
 		t.Errorf("empty: %v", err)
 	}
@@ -90,6 +92,7 @@ func testPutGet(t *testing.T, c catalog.Catalog) {
 }
 
 func testMerge(t *testing.T, c catalog.Catalog) {
+	t.Helper()
 	first := record(cas.Hash{1})
 	first.DigestChecked = true
 	first.Policy = catalog.Policy{RF: 4}
@@ -107,6 +110,7 @@ func testMerge(t *testing.T, c catalog.Catalog) {
 }
 
 func testDelete(t *testing.T, c catalog.Catalog) {
+	t.Helper()
 	mustPut(t, c, record(cas.Hash{1}))
 	if err := c.Delete(t.Context(), cas.Hash{1}); err != nil {
 		t.Fatal(err)
@@ -124,6 +128,7 @@ func testDelete(t *testing.T, c catalog.Catalog) {
 }
 
 func testPolicy(t *testing.T, c catalog.Catalog) {
+	t.Helper()
 	p := catalog.Policy{RF: 5, Expires: time.Now().Add(time.Hour).UTC().Truncate(time.Microsecond)}
 	if _, err := c.SetPolicy(t.Context(), cas.Hash{1}, p); !errors.Is(err, cas.ErrNotFound) {
 		t.Errorf("of nothing: %v", err)
@@ -147,6 +152,7 @@ func testPolicy(t *testing.T, c catalog.Catalog) {
 }
 
 func testLimits(t *testing.T, c catalog.Catalog) {
+	t.Helper()
 	long := string(make([]byte, 256))
 	for name, change := range map[string]func(*catalog.Record){
 		"no hash":       func(r *catalog.Record) { r.Hash = cas.Hash{} },
@@ -178,6 +184,7 @@ func testLimits(t *testing.T, c catalog.Catalog) {
 }
 
 func testList(t *testing.T, c catalog.Catalog) {
+	t.Helper()
 	for i := range 201 {
 		mustPut(t, c, record(cas.Sum(fmt.Append(nil, i))))
 	}
@@ -204,6 +211,7 @@ func testList(t *testing.T, c catalog.Catalog) {
 }
 
 func testPages(t *testing.T, c catalog.Catalog) {
+	t.Helper()
 	for i := range 40 {
 		mustPut(t, c, record(cas.Hash{byte(i + 1)}))
 	}
@@ -231,6 +239,7 @@ func testPages(t *testing.T, c catalog.Catalog) {
 }
 
 func testConcurrent(t *testing.T, c catalog.Catalog) {
+	t.Helper()
 	var wg sync.WaitGroup
 	for i := range 64 {
 		wg.Go(func() {
@@ -267,6 +276,7 @@ func testConcurrent(t *testing.T, c catalog.Catalog) {
 }
 
 func testContext(t *testing.T, c catalog.Catalog) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, getErr := c.Get(ctx, cas.Hash{1})

@@ -3,6 +3,7 @@ package catalog
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -73,7 +74,7 @@ func decode(h cas.Hash, b []byte) (Record, error) {
 		return Record{}, err
 	}
 	if !bytes.Equal(again, b) {
-		return Record{}, corrupt(h, fmt.Errorf("it is not in the form that is written"))
+		return Record{}, corrupt(h, errors.New("it is not in the form that is written"))
 	}
 	return r, nil
 }

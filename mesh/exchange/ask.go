@@ -105,7 +105,7 @@ func (e *Exchange) ended(f *flight, a answer) {
 func (e *Exchange) interrupt(f *flight, o Outcome, why error) {
 	e.mu.Lock()
 	now := time.Now()
-	var cut []Attempt
+	cut := make([]Attempt, 0, len(f.asking))
 	for _, p := range f.asking {
 		att := Attempt{Source: p.Name(), Outcome: o, Duration: now.Sub(p.since), Err: why}
 		p.record(now, att)

@@ -11,15 +11,15 @@ import (
 )
 
 var (
-	// ErrSaidNo: the provider answered that it does not have the chunk.
+	// ErrSaidNo says: the provider answered that it does not have the chunk.
 	ErrSaidNo = fmt.Errorf("the source does not have it: %w", cas.ErrNotFound)
-	// ErrUnanswered: no usable answer in time: network, deadline, overload.
+	// ErrUnanswered says: no usable answer in time: network, deadline, overload.
 	ErrUnanswered = errors.New("the source did not answer")
-	// ErrLied: the provider sent bytes that are not the chunk.
+	// ErrLied says: the provider sent bytes that are not the chunk.
 	ErrLied = errors.New("the source sent wrong bytes")
-	// ErrBusy: too many chunks are being waited for; try again soon.
+	// ErrBusy says: too many chunks are being waited for; try again soon.
 	ErrBusy = errors.New("too many fills at the same time")
-	// ErrClosed: the node is going down.
+	// ErrClosed says: the node is going down.
 	ErrClosed = errors.New("the exchange is closed")
 )
 

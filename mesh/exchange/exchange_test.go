@@ -16,13 +16,13 @@ import (
 )
 
 // sealed returns the raw-form chunk of a piece.
-func sealed(t testing.TB, piece string) cas.Chunk {
-	t.Helper()
+func sealed(tb testing.TB, piece string) cas.Chunk {
+	tb.Helper()
 	head, block := cas.Head(), cas.RawHeader(len(piece))
 	b := slices.Concat(head[:], block[:], []byte(piece), []byte{0x06, cas.Tail()})
 	c, err := cas.Seal(b)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return c
 }
@@ -93,11 +93,11 @@ func (l *log) Unstored(err error) {
 	l.unstored = append(l.unstored, err)
 }
 
-func newStore(t testing.TB, cfg mem.Config) *mem.Store {
-	t.Helper()
+func newStore(tb testing.TB, cfg mem.Config) *mem.Store {
+	tb.Helper()
 	s, err := mem.New(cfg)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return s
 }

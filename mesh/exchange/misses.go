@@ -1,9 +1,6 @@
 package exchange
 
-import (
-	"container/list"
-	"time"
-)
+import "time"
 
 // misses remembers hashes that every source denied to have. Entries live
 // equally long, so the oldest is the next to expire, and the one that goes
@@ -12,52 +9,46 @@ import (
 type misses struct {
 	ttl     time.Duration
 	max     int
-	entries map[key]*list.Element
-	oldest  *list.List // of missEntry, the oldest in front
+	entries map[key]missEntry
+	queue   []missEnd // the oldest first; at most max, also of dropped entries
 }
 
 type missEntry struct {
-	key   key
 	until time.Time
 	miss  *MissError
 }
 
+type missEnd struct {
+	key   key
+	until time.Time
+}
+
 func newMisses(limit int, ttl time.Duration) misses {
-	return misses{ttl, limit, make(map[key]*list.Element), list.New()}
+	return misses{ttl: ttl, max: limit, entries: make(map[key]missEntry)}
 }
 
 func (m *misses) len() int { return len(m.entries) }
 
 // get returns what is remembered, or nil.
 func (m *misses) get(k key, now time.Time) *MissError {
-	el := m.entries[k]
-	if el == nil {
-		return nil
+	if e := m.entries[k]; now.Before(e.until) {
+		return e.miss
 	}
-	e := el.Value.(missEntry)
-	if !now.Before(e.until) {
-		m.drop(k)
-		return nil
-	}
-	return e.miss
+	return nil
 }
 
 // add remembers k from now on, and lets go of what is over.
 func (m *misses) add(k key, now time.Time, miss *MissError) {
-	m.drop(k)
-	m.entries[k] = m.oldest.PushBack(missEntry{k, now.Add(m.ttl), miss})
-	for el := m.oldest.Front(); el != nil; el = m.oldest.Front() {
-		e := el.Value.(missEntry)
-		if len(m.entries) <= m.max && now.Before(e.until) {
-			return
+	until := now.Add(m.ttl)
+	m.entries[k] = missEntry{until, miss}
+	m.queue = append(m.queue, missEnd{k, until})
+	for len(m.queue) > 0 && (len(m.queue) > m.max || !now.Before(m.queue[0].until)) {
+		oldest := m.queue[0]
+		m.queue = m.queue[1:]
+		if m.entries[oldest.key].until.Equal(oldest.until) { // else it was dropped and came again
+			delete(m.entries, oldest.key)
 		}
-		m.drop(e.key)
 	}
 }
 
-func (m *misses) drop(k key) {
-	if el := m.entries[k]; el != nil {
-		m.oldest.Remove(el)
-		delete(m.entries, k)
-	}
-}
+func (m *misses) drop(k key) { delete(m.entries, k) }

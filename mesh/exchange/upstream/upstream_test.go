@@ -20,12 +20,12 @@ import (
 )
 
 // chunk returns the raw-form chunk of n equal bytes.
-func chunk(t testing.TB, n int) cas.Chunk {
-	t.Helper()
+func chunk(tb testing.TB, n int) cas.Chunk {
+	tb.Helper()
 	head, block := cas.Head(), cas.RawHeader(n)
 	c, err := cas.Seal(slices.Concat(head[:], block[:], make([]byte, n), []byte{0x06, cas.Tail()}))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return c
 }
@@ -112,7 +112,7 @@ func TestStatuses(t *testing.T) {
 		if !errors.Is(err, want) || len(b) != 0 {
 			t.Errorf("%d: %v, want %v", code, err, want)
 		}
-		if errors.Is(err, cas.ErrNotFound) != (want == exchange.ErrSaidNo) {
+		if errors.Is(err, cas.ErrNotFound) != errors.Is(want, exchange.ErrSaidNo) {
 			t.Errorf("%d: %v must not say that it is nowhere", code, err)
 		}
 	}
@@ -164,11 +164,11 @@ func TestBodies(t *testing.T) {
 			return http.NewResponseController(w).Flush()
 		}, exchange.ErrLied},
 		{"endless", func(w http.ResponseWriter, _ *http.Request) error {
-			for {
-				if _, err := w.Write(half); err != nil {
-					return nil // the client left, as it should
-				}
+			var err error
+			for err == nil { // until the client leaves, as it should
+				_, err = w.Write(half)
 			}
+			return nil
 		}, exchange.ErrLied},
 		{"encoded", func(w http.ResponseWriter, _ *http.Request) error {
 			w.Header().Set("Content-Encoding", "br")
