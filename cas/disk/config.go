@@ -9,7 +9,8 @@ import (
 )
 
 // Config says where a Store lives and what it may use. All fields but Dir may
-// be zero.
+// be zero. A Store has up to 520 + Handles + Writers files open, beside those
+// of open bodies.
 type Config struct {
 	// Dir is the data directory; it is made if it is missing.
 	Dir string

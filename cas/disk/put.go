@@ -65,7 +65,7 @@ func (s *Store) Put(ctx context.Context, c cas.Chunk) (added bool, err error) {
 	}
 	w, first := s.join(c)
 	if first {
-		s.begun(w)
+		s.start(w)
 	} else {
 		<-s.writes.slots
 		if w == nil { // stored since keepStored looked
@@ -113,9 +113,9 @@ func (s *Store) join(c cas.Chunk) (w *write, first bool) {
 	return w, true
 }
 
-// begun writes the temporary file and queues it for a commit, in the goroutine
+// start writes the temporary file and queues it for a commit, in the goroutine
 // of the Put: many of them write while one commits.
-func (s *Store) begun(w *write) {
+func (s *Store) start(w *write) {
 	if err := s.room.reserve(w.chunk.Size()); err != nil {
 		s.finish(w, err)
 		return

@@ -26,7 +26,7 @@ func statfs(dir *os.File) (free, total int64, err error) {
 	if err := unix.Fstatfs(int(dir.Fd()), &st); err != nil {
 		return 0, 0, fmt.Errorf("statfs %s: %w", dir.Name(), err)
 	}
-	size := int64(st.Bsize) //nolint:unconvert // its type differs between systems
+	size := int64(st.Bsize) // its type differs between systems
 	return int64(st.Bavail) * size, int64(st.Blocks) * size, nil
 }
 
@@ -60,7 +60,7 @@ func headroomOf(asked, total int64) int64 {
 	return min(max(256<<20, total/50), 16<<30, total/10)
 }
 
-// look refreshes the file system's answer if it is old, and logs a change.
+// lookLocked refreshes the file system's answer if it is old, and logs a change.
 func (r *room) lookLocked(now time.Time) error {
 	if age := now.Sub(r.looked); !r.looked.IsZero() && age >= 0 && age < lookEvery {
 		return nil

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"inos.dev/edge/cas"
 	"inos.dev/edge/cas/castest"
@@ -112,34 +114,45 @@ func TestPutRepairs(t *testing.T) {
 	wantChunks(t, s, chunks)
 }
 
-// TestScrub: rot of chunks that nobody reads is found, by the Run that spends
-// its time on it.
+// TestScrub: rot of chunks that nobody reads is found by Run, no faster than
+// its rate, and once per interval.
 func TestScrub(t *testing.T) {
-	found := make(chan struct{})
-	var once sync.Once
-	s := openTest(t, Config{ScrubRate: 1 << 30, ScrubEvery: 1})
-	chunks := fill(t, s, 30)
-	rot(t, s, chunks[7].Hash())
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error)
-	go func() { done <- s.Run(ctx) }()
-	go func() {
-		for s.Stats().ScrubPasses < 2 && ctx.Err() == nil {
-			if _, err := s.Stat(ctx, chunks[0].Hash()); err != nil {
-				t.Error(err)
+	synctest.Test(t, func(t *testing.T) {
+		const rate = 100 << 10
+		s := openTest(t, Config{Dir: t.TempDir(), ScrubRate: rate, ScrubEvery: time.Hour})
+		var chunks []cas.Chunk
+		for i := range 4 {
+			c := castest.Random(t, uint64(i), cas.PieceSize)
+			if _, err := s.Put(t.Context(), c); err != nil {
+				t.Fatal(err)
 			}
+			chunks = append(chunks, c)
 		}
-		once.Do(func() { close(found) })
-	}()
-	<-found
-	cancel()
-	if err := <-done; err != nil {
-		t.Errorf("Run: %v", err)
-	}
-	wantRotten(t, s, chunks[7].Hash())
-	if st := s.Stats(); st.Quarantined != 1 || st.ScrubbedBytes == 0 || st.ScrubbedAt.IsZero() {
-		t.Errorf("%+v", st)
-	}
+		rot(t, s, chunks[2].Hash())
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- s.Run(ctx) }()
+
+		// The first chunk is read at once, the others take their time.
+		const each = cas.PieceSize / rate * time.Second
+		time.Sleep(2 * each)
+		if n := s.Stats().ScrubbedBytes; n > 3*cas.PieceSize {
+			t.Errorf("%d bytes were read in %v, at %d per second", n, 2*each, rate)
+		}
+		time.Sleep(2 * each)
+		if st := s.Stats(); st.ScrubPasses != 1 || st.Quarantined != 1 || st.ScrubbedBytes != 4*cas.PieceSize || st.ScrubbedAt.IsZero() {
+			t.Errorf("after a pass: %+v", st)
+		}
+		time.Sleep(time.Hour)
+		if n := s.Stats().ScrubPasses; n != 2 {
+			t.Errorf("%d passes, an hour later", n)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+		wantRotten(t, s, chunks[2].Hash())
+	})
 }
 
 // TestLost: somebody removes a file by hand.

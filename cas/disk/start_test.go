@@ -67,6 +67,10 @@ func TestStart(t *testing.T) {
 	third := startOne(t, dir, n)
 	t.Logf("%d chunks, index deleted: %v, RSS %d KiB, at most %d KiB", n, third.took, third.rss, third.peak)
 
+	if raceDetector {
+		t.Log("the bars are not for the race detector; the chunks were all there")
+		return
+	}
 	// A small directory has the fixed costs of a large one, and shares the
 	// machine with other tests: only the million is held to the very bar.
 	const fixed = 2 * time.Second

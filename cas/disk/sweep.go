@@ -11,7 +11,9 @@ import (
 )
 
 // touchSave is how far the mtime of a chunk's file may lag behind its last
-// touch: a chunk that is put again every minute costs one mtime per hour.
+// touch: a chunk that is put again every minute costs one mtime per hour. The
+// mtime is as durable as the file system's next transaction: no later than
+// whatever is acknowledged afterwards.
 const touchSave = time.Hour
 
 // Touch says that somebody counts on the chunk being here: a sweep spares it
@@ -121,24 +123,25 @@ func (s *Store) sweepShard(ctx context.Context, sh *shard, list []entry, live fu
 func (s *Store) sweepOne(sh *shard, h cas.Hash, before time.Time) (removed bool, err error) {
 	sh.names.Lock()
 	defer sh.names.Unlock()
-	saved, err := sh.root.Lstat(h.String())
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return false, fmt.Errorf("disk: sweep: %w", err)
+	e, ok := sh.index.get(h)
+	if !ok {
+		return false, nil
+	}
+	var saved time.Time
+	if !e.has(exact) {
+		// An earlier process may have touched it after its last snapshot: then
+		// that is in the mtime, within touchSave.
+		info, err := sh.root.Lstat(h.String())
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return false, fmt.Errorf("disk: sweep: %w", err)
+		}
+		if err == nil {
+			saved = info.ModTime().Add(touchSave)
+		}
 	}
 	return s.removeLocked(sh, h, func(e entry) bool {
 		// A touch counts to the end of its second.
 		last := time.Unix(int64(e.touched)+1, 0)
-		if !e.has(exact) && saved != nil {
-			// Touches after the snapshot are in the mtime, within touchSave.
-			last = later(last, saved.ModTime().Add(touchSave))
-		}
-		return !last.After(before)
+		return !last.After(before) && !saved.After(before)
 	})
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
 }
