@@ -17,7 +17,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -180,14 +179,3 @@ func (g *Gateway) Server(proxy bool) *http.Server {
 
 // maxConnectAnswer is what the deadline of a Connect answer is made for.
 const maxConnectAnswer = 16 << 20
-
-func parseHops(s string) int {
-	n, ok := position(s)
-	if !ok {
-		return 0
-	}
-	return int(min(n, math.MaxInt16))
-}
-
-// hopsHeader says over how many nodes a request came.
-const hopsHeader = "Inos-Hops"

@@ -11,6 +11,7 @@ import (
 
 	"inos.dev/edge/gateway/auth"
 	"inos.dev/edge/mesh/exchange"
+	"inos.dev/edge/mesh/exchange/upstream"
 )
 
 // Handler returns the front door for one listener. proxy marks the listener
@@ -37,8 +38,8 @@ func (g *Gateway) serveHTTP(rw http.ResponseWriter, r *http.Request, proxy bool)
 			return
 		}
 	}
-	if hops := r.Header.Get(hopsHeader); hops != "" {
-		r = r.WithContext(exchange.WithHops(r.Context(), parseHops(hops)))
+	if r.Header[upstream.HopsHeader] != nil {
+		r = r.WithContext(exchange.WithHops(r.Context(), upstream.Hops(r.Header)))
 	}
 	g.router.ServeHTTP(w, r)
 }

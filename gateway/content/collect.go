@@ -65,7 +65,7 @@ func (c *Content) mark(ctx context.Context, live *hashSet, done *Collected) erro
 	return c.eachObject(ctx, func(r catalog.Record) error {
 		if !r.Policy.Expires.IsZero() && r.Policy.Expires.Before(time.Now()) {
 			done.Expired++
-			return c.cfg.Catalog.Delete(ctx, r.Hash)
+			return ignoreNotFound(c.cfg.Catalog.Delete(ctx, r.Hash))
 		}
 		done.Objects++
 		return w.enter(ctx, r.Hash, 0)

@@ -106,6 +106,7 @@ type Content struct {
 	pieces    *pieceCache
 	manifests *manifestCache
 	checks    chan cas.Hash // objects whose digests are to be checked, see Run
+	removing  sync.Mutex    // keeps markChecked from putting back what Remove takes away
 }
 
 // New returns a Content. It starts nothing.

@@ -28,6 +28,11 @@ type Commit struct {
 // puts it on the list. Errors: *MissingError, cas.ErrNotFound for the root
 // itself, cas.ErrNotObject, cas.ErrCorrupt, cas.ErrDenied.
 func (c *Content) Commit(ctx context.Context, req Commit) (r catalog.Record, created bool, err error) {
+	if req.Policy != nil {
+		if err := req.Policy.Validate(time.Now()); err != nil {
+			return catalog.Record{}, false, err
+		}
+	}
 	o, checked, err := c.describe(ctx, req)
 	if err != nil {
 		return catalog.Record{}, false, err
@@ -106,7 +111,11 @@ func (c *Content) Objects(ctx context.Context, after cas.Hash, limit int) ([]cat
 
 // Remove takes an object off the list. Its chunks go with the next collection
 // after the grace time, unless others hold them.
-func (c *Content) Remove(ctx context.Context, h cas.Hash) error { return c.cfg.Catalog.Delete(ctx, h) }
+func (c *Content) Remove(ctx context.Context, h cas.Hash) error {
+	c.removing.Lock()
+	defer c.removing.Unlock()
+	return c.cfg.Catalog.Delete(ctx, h)
+}
 
 // SetPolicy replaces the policy of an object on the list.
 func (c *Content) SetPolicy(ctx context.Context, h cas.Hash, p catalog.Policy) (catalog.Record, error) {
@@ -163,18 +172,27 @@ func (c *Content) checkDigests(ctx context.Context, h cas.Hash) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case err == nil:
-		r, err := c.cfg.Catalog.Get(ctx, h)
-		if err != nil { // taken off the list meanwhile
-			return ignoreNotFound(err)
-		}
-		r.DigestChecked = true
-		return c.cfg.Catalog.Put(ctx, r)
+		return c.markChecked(ctx, h)
 	case errors.Is(err, cas.ErrCorrupt):
 		c.cfg.Logger.Error("an object is not what its manifest says: taken off the list", "object", h.String(), "error", err)
 		return ignoreNotFound(c.cfg.Catalog.Delete(ctx, h))
 	}
 	c.cfg.Logger.Warn("the digests of an object could not be checked", "object", h.String(), "error", err)
 	return nil
+}
+
+// markChecked records that an object's digests are right, unless it was taken
+// off the list meanwhile.
+func (c *Content) markChecked(ctx context.Context, h cas.Hash) error {
+	c.removing.Lock()
+	defer c.removing.Unlock()
+	r, err := c.cfg.Catalog.Get(ctx, h)
+	if err != nil {
+		return ignoreNotFound(err)
+	}
+	r.DigestChecked = true
+	r.Policy = catalog.Policy{} // keep the one that is set by now
+	return c.cfg.Catalog.Put(ctx, r)
 }
 
 func ignoreNotFound(err error) error {
