@@ -29,6 +29,7 @@ func (lsCmd) Help() string {
 // listedObject is one line of --json without an object.
 type listedObject struct {
 	Hash      string    `json:"hash"`
+	Name      string    `json:"name,omitempty"`
 	Kind      string    `json:"kind"`
 	Size      int64     `json:"size"`
 	Encoded   int64     `json:"encoded"`
@@ -133,10 +134,10 @@ func (l *lsCmd) objects(ctx context.Context, c *console) error {
 func (l *lsCmd) object(c *console, node *remote.Node, o remote.Object) (err error) {
 	switch {
 	case l.JSON:
-		return printJSON(c.out, listedObject{Hash: o.Hash.String(), Kind: o.Kind.String(), Size: o.Size, Encoded: o.Encoded,
+		return printJSON(c.out, listedObject{Hash: o.Hash.String(), Name: o.Name, Kind: o.Kind.String(), Size: o.Size, Encoded: o.Encoded,
 			Chunks: o.Chunks, MediaType: o.MediaType, Committed: o.Committed, URL: node.URL(o.Hash)})
 	case l.Long:
-		_, err = fmt.Fprintf(c.out, "%s  %-9s %14d %14d  %s  %s\n", o.Hash, o.Kind, o.Size, o.Encoded, o.Committed.UTC().Format(time.DateTime), o.MediaType)
+		_, err = fmt.Fprintf(c.out, "%s  %-9s %14d %14d  %s  %s\n", o.Hash, o.Kind, o.Size, o.Encoded, o.Committed.UTC().Format(time.DateTime), o.Name)
 	default:
 		_, err = fmt.Fprintln(c.out, o.Hash)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"inos.dev/edge/cas"
 	"inos.dev/edge/cas/dag"
 	"inos.dev/edge/cmd/inos/folder"
 	"inos.dev/edge/cmd/inos/remote"
@@ -126,7 +127,7 @@ func (p *putting) all(ctx context.Context, results []putResult) error {
 			if err != nil {
 				return fmt.Errorf("%s: %w", path, err)
 			}
-			done, created, err := p.node.Commit(ctx, o.Hash, p.policy)
+			done, created, err := p.node.Commit(ctx, o.Hash, objectName(path), p.policy)
 			if err != nil {
 				return fmt.Errorf("%s: %w", path, err)
 			}
@@ -136,6 +137,18 @@ func (p *putting) all(ctx context.Context, results []putResult) error {
 		})
 	}
 	return g.Wait()
+}
+
+// objectName is what the node's list calls the object: a hint for people.
+func objectName(path string) string {
+	name := filepath.Base(path)
+	if abs, err := filepath.Abs(path); err == nil && path != "-" {
+		name = filepath.Base(abs)
+	}
+	if path == "-" || cas.CheckName(name) != nil {
+		return ""
+	}
+	return name
 }
 
 // write makes the chunks of one path durable at the node.

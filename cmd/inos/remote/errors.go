@@ -2,10 +2,12 @@ package remote
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -72,10 +74,24 @@ func (n *Node) unreachable(err error) error {
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		err = e.Err
 	}
-	if errors.Is(err, context.Canceled) {
+	if errors.Is(err, context.Canceled) || errors.Is(err, ErrRefused) {
 		return err
 	}
+	if connected(err) {
+		n.reached.Store(true)
+	}
 	return fmt.Errorf("%w: %s: %w", ErrUnavailable, n.base.Host, err)
+}
+
+// connected reports whether something that may be the node was reached before
+// the request failed.
+func connected(err error) bool {
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
+		return false
+	}
+	_, badCertificate := errors.AsType[*tls.CertificateVerificationError](err)
+	_, noTLS := errors.AsType[tls.RecordHeaderError](err)
+	return !badCertificate && !noTLS
 }
 
 // kindOfStatus is the table of what an HTTP status means.
@@ -102,9 +118,12 @@ func kindOfStatus(status int) error {
 // answerError reads an answer with an unwanted status.
 func (n *Node) answerError(resp *http.Response) error {
 	e := &Error{Kind: kindOfStatus(resp.StatusCode), RetryAfter: retryAfter(resp.Header)}
-	var problem struct{ Title, Detail string }
+	var problem struct{ Type, Title, Detail string }
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	if err == nil && json.Unmarshal(body, &problem) == nil {
+		if kind := kindOfType(problem.Type); kind != nil {
+			e.Kind = kind
+		}
 		e.Text = printable(problem.Detail)
 		if e.Text == "" {
 			e.Text = printable(problem.Title)
@@ -126,10 +145,11 @@ func retryAfter(h http.Header) time.Duration {
 	return time.Duration(min(seconds, 3600)) * time.Second
 }
 
-// kindOfReason is the table of the reasons that calls answer.
+// kindOfReason is the table of the reasons that calls answer, and of the types
+// of HTTP problems, which have the same words (urn:inos:problem:not-found).
 func kindOfReason(reason string) error {
 	switch reason {
-	case "NO_TOKEN", "NO_RIGHT":
+	case "UNAUTHENTICATED", "TOKEN_NEEDED", "FORBIDDEN":
 		return ErrNoRight
 	case "DENIED":
 		return cas.ErrDenied
@@ -147,14 +167,25 @@ func kindOfReason(reason string) error {
 		return cas.ErrNotObject
 	case "NOT_FOUND":
 		return cas.ErrNotFound
-	case "NO_SPACE":
+	case "NO_ROOM":
 		return cas.ErrNoSpace
 	case "CORRUPT":
 		return cas.ErrCorrupt
-	case "MISSING_CHUNKS":
+	case "MISSING_CHUNKS", "CHUNKS_MISSING":
 		return ErrIncomplete
+	case "OVER_QUOTA", "SOURCES_SILENT", "BUSY", "DRAINING":
+		return ErrUnavailable
 	}
 	return nil
+}
+
+// kindOfType is kindOfReason for the type of a problem.
+func kindOfType(urn string) error {
+	name, ok := strings.CutPrefix(urn, "urn:inos:problem:")
+	if !ok {
+		return nil
+	}
+	return kindOfReason(strings.ToUpper(strings.ReplaceAll(name, "-", "_")))
 }
 
 // kindOfCode is what a code means where no reason says more.

@@ -20,6 +20,7 @@ type Object struct {
 	Encoded   int64 // stored bytes of all its pieces
 	Chunks    int64 // pieces
 	MediaType string
+	Name      string // what its owner calls it; a hint, perhaps empty
 	Committed time.Time
 	Policy    Policy
 }
@@ -59,10 +60,10 @@ func call[Q, R any](ctx context.Context, n *Node, method func(context.Context, *
 }
 
 // Commit puts an object on the node's list; its chunks are there. A zero
-// policy keeps what is set. Errors: ErrIncomplete, ErrNoRight,
+// policy, and an empty name, keep what is set. Errors: ErrIncomplete, ErrNoRight,
 // cas.ErrNotObject.
-func (n *Node) Commit(ctx context.Context, h cas.Hash, p Policy) (o Object, created bool, err error) {
-	req := &casv1.CommitRequest{Hash: h.String()}
+func (n *Node) Commit(ctx context.Context, h cas.Hash, name string, p Policy) (o Object, created bool, err error) {
+	req := &casv1.CommitRequest{Hash: h.String(), Name: name}
 	if p != (Policy{}) {
 		req.Policy = encodePolicy(p)
 	}
@@ -185,7 +186,7 @@ func decodeObject(m *casv1.Object) (Object, error) {
 		return Object{}, fmt.Errorf("the node's answer: %w", err)
 	}
 	o := Object{Hash: h, Size: m.GetSize(), Encoded: m.GetEncoded(), Chunks: m.GetChunks(),
-		MediaType: printable(m.GetMediaType()), Committed: decodeTime(m.GetCommitTime()), Policy: decodePolicy(m.GetPolicy())}
+		MediaType: printable(m.GetMediaType()), Name: printable(m.GetName()), Committed: decodeTime(m.GetCommitTime()), Policy: decodePolicy(m.GetPolicy())}
 	switch m.GetKind() {
 	case casv1.ObjectKind_OBJECT_KIND_FILE:
 		o.Kind = cas.KindFile

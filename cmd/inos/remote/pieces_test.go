@@ -75,7 +75,7 @@ func TestPiecesAgainstSlice(t *testing.T) {
 
 func TestPiecesEndWithTheLoop(t *testing.T) {
 	server := remotetest.New(t)
-	n := connect(t, server.URL, Config{})
+	n := dial(t, server.URL, Config{})
 	source := dag.Manifests{Getter: n}
 	m := stored(t, server.Store, source, randomBytes(8*cas.PieceSize))
 	reader := NewReader(n, source, 4)
@@ -92,7 +92,7 @@ func TestPiecesEndWithTheLoop(t *testing.T) {
 
 func TestPiecesFailWithTheFirstWrongOne(t *testing.T) {
 	server := remotetest.New(t)
-	n := connect(t, server.URL, Config{})
+	n := dial(t, server.URL, Config{})
 	source := dag.Manifests{Getter: n}
 	m := stored(t, server.Store, source, randomBytes(6*cas.PieceSize))
 	bad := m.Pieces[3].Hash
@@ -124,7 +124,7 @@ func TestPiecesFailWithTheFirstWrongOne(t *testing.T) {
 // TestReadAhead: the fetches of several pieces are under way at once.
 func TestReadAhead(t *testing.T) {
 	server := remotetest.New(t)
-	n := connect(t, server.URL, Config{})
+	n := dial(t, server.URL, Config{})
 	source := dag.Manifests{Getter: n}
 	m := stored(t, server.Store, source, randomBytes(6*cas.PieceSize))
 	const ahead = 3

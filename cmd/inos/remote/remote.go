@@ -113,7 +113,7 @@ func New(cfg Config) (*Node, error) {
 	n.client = &http.Client{
 		Transport: &credentials{next: transport, token: cfg.Token, agent: cfg.UserAgent},
 		CheckRedirect: func(to *http.Request, _ []*http.Request) error {
-			return fmt.Errorf("the node sends on to %s; name that address instead", to.URL.Redacted())
+			return fmt.Errorf("%w: it sends on to %s; name that address instead", ErrRefused, to.URL.Redacted())
 		},
 	}
 	n.rpc = casv1connect.NewCasServiceClient(n.client, base.String(), connect.WithReadMaxBytes(maxAnswer))

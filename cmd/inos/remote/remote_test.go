@@ -23,7 +23,7 @@ import (
 	"inos.dev/edge/cmd/inos/remote/remotetest"
 )
 
-func connect(t *testing.T, address string, cfg Config) *Node {
+func dial(t *testing.T, address string, cfg Config) *Node {
 	t.Helper()
 	cfg.Node = address
 	n, err := New(cfg)
@@ -59,7 +59,7 @@ func TestNewRefusesAddresses(t *testing.T) {
 
 func TestUploadSendsWhatIsMissing(t *testing.T) {
 	server := remotetest.New(t)
-	n := connect(t, server.URL, Config{})
+	n := dial(t, server.URL, Config{})
 	there := chunkOf(t, []byte("there already"))
 	if _, err := server.Store.Put(t.Context(), there); err != nil {
 		t.Fatal(err)
@@ -101,7 +101,7 @@ func TestUploadSendsWhatIsMissing(t *testing.T) {
 func TestUploadEndsWithTheFirstFailure(t *testing.T) {
 	server := remotetest.New(t)
 	server.Token = "right"
-	n := connect(t, server.URL, Config{Token: "wrong"})
+	n := dial(t, server.URL, Config{Token: "wrong"})
 	var failures atomic.Int64
 	_, err := n.Upload(t.Context(), func(ctx context.Context, u *Upload) error {
 		g, ctx := errgroup.WithContext(ctx)
@@ -125,7 +125,7 @@ func TestUploadEndsWithTheFirstFailure(t *testing.T) {
 func TestWriterThroughUpload(t *testing.T) {
 	server := remotetest.New(t)
 	server.Token = "secret"
-	n := connect(t, server.URL, Config{Token: "secret"})
+	n := dial(t, server.URL, Config{Token: "secret"})
 	data := randomBytes(5*cas.PieceSize/2 + 1)
 	var o dag.Object
 	_, err := n.Upload(t.Context(), func(ctx context.Context, u *Upload) (err error) {
@@ -136,7 +136,7 @@ func TestWriterThroughUpload(t *testing.T) {
 		t.Fatal(err)
 	}
 	expires := time.Unix(4e9, 0).UTC()
-	committed, created, err := n.Commit(t.Context(), o.Hash, Policy{RF: 3, Tier: TierCold, Expires: expires})
+	committed, created, err := n.Commit(t.Context(), o.Hash, "data", Policy{RF: 3, Tier: TierCold, Expires: expires})
 	if err != nil || !created || committed.Size != int64(len(data)) || committed.Policy.Expires != expires || committed.Policy.Tier != TierCold {
 		t.Fatalf("%+v %v", committed, err)
 	}
@@ -165,11 +165,7 @@ func TestWriterThroughUpload(t *testing.T) {
 // TestChunkBelievesNothing: whatever the node sends, wrong bytes are an error
 // that says so, and a cut off answer is asked for again.
 func TestChunkBelievesNothing(t *testing.T) {
-	server := remotetest.New(t)
 	c := chunkOf(t, randomBytes(10_000))
-	if _, err := server.Store.Put(t.Context(), c); err != nil {
-		t.Fatal(err)
-	}
 	other := chunkOf(t, []byte("another chunk"))
 	for name, test := range map[string]struct {
 		answer func(w http.ResponseWriter, data []byte)
@@ -198,11 +194,15 @@ func TestChunkBelievesNothing(t *testing.T) {
 		"redirect": {func(w http.ResponseWriter, _ []byte) {
 			w.Header().Set("Location", "http://127.0.0.1:1/elsewhere")
 			w.WriteHeader(http.StatusFound)
-		}, ErrUnavailable},
+		}, ErrRefused},
 		"gone": {func(w http.ResponseWriter, _ []byte) { w.WriteHeader(http.StatusGone) }, cas.ErrDenied},
 	} {
 		t.Run(name, func(t *testing.T) {
-			n := connect(t, server.URL, Config{Retries: -1})
+			server := remotetest.New(t)
+			if _, err := server.Store.Put(t.Context(), c); err != nil {
+				t.Fatal(err)
+			}
+			n := dial(t, server.URL, Config{Retries: -1})
 			server.Answer = func(w http.ResponseWriter, _ cas.Hash, data []byte) bool {
 				test.answer(w, data)
 				return true
@@ -230,7 +230,7 @@ func TestCutOffAnswersAreAskedForAgain(t *testing.T) {
 		_, _ = w.Write(data[:100])
 		panic(http.ErrAbortHandler)
 	}
-	got, err := connect(t, server.URL, Config{}).Chunk(t.Context(), c.Hash())
+	got, err := dial(t, server.URL, Config{}).Chunk(t.Context(), c.Hash())
 	if err != nil || !bytes.Equal(got.Bytes(), c.Bytes()) || answers.Load() != 2 {
 		t.Errorf("%v after %d answers", err, answers.Load())
 	}
@@ -249,7 +249,7 @@ func TestRetryPauses(t *testing.T) {
 		{time.Hour, 1, 0, 0},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			n := connect(t, "http://node.test", Config{})
+			n := dial(t, "http://node.test", Config{})
 			n.reached.Store(true)
 			attempts, start := 0, time.Now()
 			err := n.retry(t.Context(), func(context.Context) error {
@@ -268,7 +268,7 @@ func TestNodeThatNeverAnsweredIsNotAskedAgain(t *testing.T) {
 	server := httptest.NewServer(http.NotFoundHandler())
 	server.Close()
 	start := time.Now()
-	_, err := connect(t, server.URL, Config{}).Chunk(t.Context(), cas.Sum(nil))
+	_, err := dial(t, server.URL, Config{}).Chunk(t.Context(), cas.Sum(nil))
 	if !errors.Is(err, ErrUnavailable) || time.Since(start) > firstPause/2 {
 		t.Errorf("%v after %v", err, time.Since(start))
 	}
@@ -281,7 +281,7 @@ func TestTokenGoesNowhereElse(t *testing.T) {
 	defer elsewhere.Close()
 	server := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect))
 	defer server.Close()
-	n := connect(t, server.URL, Config{Token: "secret"})
+	n := dial(t, server.URL, Config{Token: "secret"})
 	for _, err := range []error{
 		func() error { _, err := n.Chunk(t.Context(), cas.Sum(nil)); return err }(),
 		n.Delete(t.Context(), cas.Sum(nil)),
@@ -298,7 +298,7 @@ func TestErrorsAreOneLineOfText(t *testing.T) {
 		fmt.Fprintf(w, `{"detail":"no\u001b[31m room\n%s"}`, strings.Repeat("ä", 10_000))
 	}))
 	defer server.Close()
-	n := connect(t, server.URL, Config{})
+	n := dial(t, server.URL, Config{})
 	_, err := n.putChunk(t.Context(), chunkOf(t, []byte("x")))
 	if !errors.Is(err, cas.ErrNoSpace) || strings.ContainsAny(err.Error(), "\x1b\n") || len(err.Error()) > 2*maxText {
 		t.Errorf("%q", err)
