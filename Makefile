@@ -33,7 +33,7 @@ run: build ## start a node for this machine alone: http://127.0.0.1:8080, data i
 .PHONY: test
 test: lint build ## all that a change has to pass: lint, generated code, race detector, web (12 minutes)
 	@INOS_SOAK=0 go test -race -timeout 12m $(if $(CI),-count=1) ./...
-	@if [ -f web/package.json ]; then cd web && npm run --if-present check && npm run --if-present test; fi
+	@cd web && npm run check && npm test
 
 .PHONY: soak
 soak: tools build ## the crash, fuzz and load loops at their full numbers (hours)
@@ -49,19 +49,19 @@ bench: tools build ## measure side by side with nginx and write docs/benchmarks.
 
 .PHONY: lint
 lint: generate ## formatting, linters, and that the committed generated code is what generate makes
-	@tools/clean-tree proto/gen web/gen
+	@tools/clean-tree proto/gen web/gen gateway/conformance/gen
 	@golangci-lint run ./...
 	@golangci-lint fmt --diff ./...
-	@if [ -f proto/buf.yaml ]; then cd proto && buf lint && buf format --diff --exit-code; fi
+	@buf format --diff --exit-code proto
 
 .PHONY: fmt
 fmt: tools ## format Go and proto files
 	@golangci-lint fmt ./...
-	@if [ -f proto/buf.yaml ]; then cd proto && buf format --write; fi
+	@buf format --write proto
 
 .PHONY: generate
-generate: tools ## regenerate proto/gen and web/gen
-	@if [ -f proto/buf.gen.yaml ]; then cd proto && buf generate; fi
+generate: tools ## write all code that comes from the schema
+	@proto/generate
 
 .PHONY: tools
 tools: ## install and build what testing needs (as root through apt; else it names the command)
