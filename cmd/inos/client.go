@@ -17,7 +17,12 @@ import (
 
 // clientFlags is what every command has that talks to a node.
 type clientFlags struct {
-	Node      string `help:"Address of the node that client commands talk to." default:"http://127.0.0.1:8080"`
+	Node string `help:"Address of the node that client commands talk to." default:"http://127.0.0.1:8080"`
+	tokenFlags
+}
+
+// tokenFlags say which token to send.
+type tokenFlags struct {
 	TokenFile string `help:"File with the token that client commands send. INOS_TOKEN may hold the token itself; for a node on this machine, the one in its --data is the default." type:"path" placeholder:"FILE"`
 	dataFlag
 }
@@ -33,7 +38,7 @@ const tokenVariable = "INOS_TOKEN"
 
 // connect returns the node that --node names.
 func (f *clientFlags) connect() (*remote.Node, error) {
-	token, err := f.token()
+	token, err := f.token(onLoopback(f.Node))
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +56,7 @@ func dial(node, token string) (*remote.Node, error) {
 // token finds the token to send: the file of --token-file, INOS_TOKEN, or for a
 // node on this machine the one that it left in its data directory, if this user
 // may read it. "" is none.
-func (f *clientFlags) token() (string, error) {
+func (f *tokenFlags) token(here bool) (string, error) {
 	if f.TokenFile != "" {
 		text, err := os.ReadFile(f.TokenFile)
 		if err != nil {
@@ -62,7 +67,7 @@ func (f *clientFlags) token() (string, error) {
 	if text := os.Getenv(tokenVariable); text != "" {
 		return checkToken(text, tokenVariable)
 	}
-	if !onLoopback(f.Node) {
+	if !here {
 		return "", nil
 	}
 	token, err := auth.ReadOperatorToken(f.Data)

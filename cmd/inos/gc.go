@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 
 	"inos.dev/edge/cmd/inos/remote"
@@ -25,24 +26,26 @@ type collection struct {
 }
 
 type gcCmd struct {
-	adminFlag
-	JSON bool `help:"Print one line of JSON." env:"-"`
-}
-
-// adminFlag is where a node's admin listener is.
-type adminFlag struct {
-	Admin string `help:"Address of the node's admin listener: metrics, profiles, collection." default:"127.0.0.1:8081"`
+	Admin string `help:"Address for metrics, profiles and collection; empty for none." default:"127.0.0.1:8081"`
+	tokenFlags
+	Offline bool `help:"Work on the data directory itself, while no node uses it." env:"-"`
+	JSON    bool `help:"Print one line of JSON." env:"-"`
 }
 
 func (gcCmd) Help() string {
-	return "A node collects by itself from time to time; this makes it do so now. Chunks that were sent or asked for lately stay.\n\n" + examples(
+	return "A node collects by itself from time to time; this makes the one behind --admin do so now. Chunks that were sent or asked for lately stay.\n\n" + examples(
 		"inos gc",
-		"inos gc --admin 127.0.0.1:8081 --json",
+		"inos gc --admin 10.0.0.5:8081 --token-file admin.token --json",
+		"inos gc --offline --data /var/lib/inos",
 	)
 }
 
 func (g *gcCmd) Run(ctx context.Context, c *console) error {
-	done, err := g.collect(ctx)
+	collect := g.ask
+	if g.Offline {
+		collect = g.offline
+	}
+	done, err := collect(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -54,11 +57,36 @@ func (g *gcCmd) Run(ctx context.Context, c *console) error {
 	return err
 }
 
-// collect asks the node and waits as long as it takes.
-func (g *gcCmd) collect(ctx context.Context) (done collection, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+g.Admin+collectPath, nil)
+// offline opens as much of a node as a collection needs.
+func (g *gcCmd) offline(ctx context.Context, c *console) (done collection, err error) {
+	if _, err := issuer(g.Data); err != nil {
+		return done, err // and no data directory is made by mistake
+	}
+	log := slog.New(slog.NewTextHandler(c.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	n := &node{cfg: &serveCmd{Data: g.Data}, log: log}
+	defer func() { err = errors.Join(err, n.close()) }()
+	for _, open := range []func() error{n.openStore, n.openCatalog, n.openFills, n.openContent, n.openUploads} {
+		if err := open(); err != nil {
+			return done, err
+		}
+	}
+	collected, err := n.content.Collect(ctx)
+	return collection(collected), err
+}
+
+// ask lets the node do it and waits as long as it takes.
+func (g *gcCmd) ask(ctx context.Context, _ *console) (done collection, err error) {
+	address := "http://" + g.Admin
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address+collectPath, nil)
+	if err != nil || g.Admin == "" {
+		return done, fmt.Errorf("%w: --admin %q is no address", errUsage, g.Admin)
+	}
+	token, err := g.token(onLoopback(address))
 	if err != nil {
-		return done, fmt.Errorf("%w: --admin %s: %w", errUsage, g.Admin, err)
+		return done, err
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	resp, err := (&http.Client{}).Do(req)
 	if err != nil {
@@ -66,10 +94,12 @@ func (g *gcCmd) collect(ctx context.Context) (done collection, err error) {
 	}
 	defer func() { err = errors.Join(err, resp.Body.Close()) }()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
-	if err != nil {
+	switch {
+	case err != nil:
 		return done, fmt.Errorf("%w: the answer broke off: %w", remote.ErrUnavailable, err)
-	}
-	if resp.StatusCode != http.StatusOK {
+	case resp.StatusCode == http.StatusUnauthorized:
+		return done, fmt.Errorf("%w: a collection needs the right admin", remote.ErrNoRight)
+	case resp.StatusCode != http.StatusOK:
 		return done, fmt.Errorf("the admin listener answered %s: %.200q", resp.Status, body)
 	}
 	return done, json.Unmarshal(body, &done)

@@ -61,7 +61,7 @@ func issuer(dir string) (auth.SecretKey, error) {
 }
 
 type tokenShowCmd struct {
-	clientFlags
+	tokenFlags
 	JSON bool `help:"Print one line of JSON." env:"-"`
 }
 
@@ -82,7 +82,7 @@ type tokenInfo struct {
 }
 
 func (t *tokenShowCmd) Run(c *console) error {
-	text, err := t.token()
+	text, err := t.token(true)
 	if err != nil {
 		return err
 	}
