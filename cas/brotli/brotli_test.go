@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/andybalholm/brotli"
+	"github.com/andybalholm/brotli/matchfinder"
 	"pgregory.net/rapid"
 
 	"inos.dev/edge/cas"
@@ -182,6 +183,26 @@ func TestCheckRefusesOtherEncodings(t *testing.T) {
 	}
 	if _, err := Check(nil, c); !errors.Is(err, cas.ErrNotCanonical) {
 		t.Errorf("raw form in two blocks: %v", err)
+	}
+}
+
+// liar is an encoder that gets one byte in a hundred wrong.
+type liar struct{ brotli.Encoder }
+
+func (l *liar) Encode(dst, src []byte, matches []matchfinder.Match, last bool) []byte {
+	wrong := bytes.Clone(src)
+	for i := 50; i < len(wrong); i += 100 {
+		wrong[i] ^= 1
+	}
+	return l.Encoder.Encode(dst, wrong, matches, last)
+}
+
+// TestSelfCheck: what the encoder gets wrong is not acknowledged.
+func TestSelfCheck(t *testing.T) {
+	e := newEncoder()
+	e.writer.Encoder = &liar{}
+	if _, err := e.encode(bytes.Repeat([]byte("trust nobody "), 100)); !errors.Is(err, cas.ErrCorrupt) {
+		t.Errorf("a wrong encoding passed: %v", err)
 	}
 }
 

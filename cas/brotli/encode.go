@@ -52,6 +52,11 @@ func encode(piece []byte) ([]byte, error) {
 	}
 	e := encoders.Get().(*encoder)
 	defer encoders.Put(e)
+	return e.encode(piece)
+}
+
+// encode makes the stored bytes and checks them.
+func (e *encoder) encode(piece []byte) ([]byte, error) {
 	stored, ok, err := e.encoded(piece)
 	if err != nil {
 		return nil, err
