@@ -100,8 +100,13 @@ func (b *bench) run(ctx context.Context) error {
 func (b *bench) post(ctx context.Context, file string) error {
 	return b.withNode(ctx, "post", func(n *node) error {
 		var object stored
-		err := b.transfer(n, transfer{What: "POST /object", Bytes: b.size.mix, Files: 1}, func(t *transfer) error {
-			out, u, err := command(ctx, "curl", "--silent", "--show-error", "--fail-with-body", "--noproxy", "*", "--request", "POST", "--upload-file", file, n.plain+"/object")
+		auth, err := n.authorization()
+		if err != nil {
+			return err
+		}
+		err = b.transfer(n, transfer{What: "POST /object", Bytes: b.size.mix, Files: 1}, func(t *transfer) error {
+			out, u, err := command(ctx, "curl", "--silent", "--show-error", "--fail-with-body", "--noproxy", "*",
+				"--header", auth, "--header", "Content-Type: application/octet-stream", "--request", "POST", "--upload-file", file, n.plain+"/object")
 			if err != nil {
 				return err
 			}
@@ -169,7 +174,7 @@ func (b *bench) roundTrip(ctx context.Context, n *node, path string, size transf
 	t = size
 	t.What = "inos get of " + what
 	return b.transfer(n, t, func(t *transfer) error {
-		_, u, err := n.client(ctx, "get", "--node", n.plain, "--output", filepath.Join(n.data, "..", "copy"), object.Hash)
+		_, u, err := n.client(ctx, "get", "--quiet", "--output", filepath.Join(n.data, "..", "copy"), object.Hash)
 		t.ClientCPU, t.ClientPeak = u.cpu, u.peak
 		return err
 	})

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -33,7 +34,7 @@ func startNode(ctx context.Context, c Config, dir string, core int, cert certifi
 		}
 	}
 	n.plain, n.tls = "http://"+addr[0], "https://"+addr[2]
-	argv := []string{c.Inos, "serve", "--dev", "--data", n.data, "--listen", addr[0], "--admin", addr[1]}
+	argv := []string{c.Inos, "serve", "--data", n.data, "--listen", addr[0], "--admin", addr[1]}
 	if cert.cert != "" {
 		argv = append(argv, "--tls-listen", addr[2], "--tls-cert", cert.cert, "--tls-key", cert.key)
 	}
@@ -71,7 +72,7 @@ type link struct {
 // put stores paths and returns what was stored for each, with what the client
 // itself cost.
 func (n *node) put(ctx context.Context, paths ...string) ([]stored, usage, error) {
-	out, u, err := n.client(ctx, append([]string{"put", "--node", n.plain, "--json"}, paths...)...)
+	out, u, err := n.client(ctx, "put", append([]string{"--json", "--quiet"}, paths...)...)
 	if err != nil {
 		return nil, usage{}, err
 	}
@@ -90,7 +91,7 @@ func (n *node) put(ctx context.Context, paths ...string) ([]stored, usage, error
 
 // links lists the chunks of an object.
 func (n *node) links(ctx context.Context, object string) ([]link, error) {
-	out, _, err := n.client(ctx, "stat", "--node", n.plain, "--json", object)
+	out, _, err := n.client(ctx, "stat", "--json", object)
 	if err != nil {
 		return nil, err
 	}
@@ -103,9 +104,16 @@ func (n *node) links(ctx context.Context, object string) ([]link, error) {
 	return s.Links, nil
 }
 
-// client runs a verb of bin/inos.
-func (n *node) client(ctx context.Context, args ...string) (string, usage, error) {
-	return command(ctx, append([]string{n.bin}, args...)...)
+// client runs a verb of bin/inos against the node, with the operator's token
+// out of its data directory.
+func (n *node) client(ctx context.Context, verb string, args ...string) (string, usage, error) {
+	return command(ctx, append([]string{n.bin, verb, "--node", n.plain, "--data", n.data}, args...)...)
+}
+
+// authorization is the header that writes need.
+func (n *node) authorization() (string, error) {
+	token, err := os.ReadFile(filepath.Join(n.data, "token"))
+	return "Authorization: Bearer " + strings.TrimSpace(string(token)), err
 }
 
 // fetch reads a whole answer into memory, as the given Accept-Encoding has it.

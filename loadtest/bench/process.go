@@ -71,7 +71,7 @@ func (p *process) stop() {
 	<-p.ended
 }
 
-// ready waits until url answers 200, or the process ended, or 30 s are over.
+// ready waits until url answers well, or the process ended, or 30 s are over.
 func (p *process) ready(ctx context.Context, url string) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -85,7 +85,7 @@ func (p *process) ready(ctx context.Context, url string) error {
 		resp, err := httpClient().Do(req)
 		if err == nil {
 			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
+			if resp.StatusCode/100 == 2 {
 				return nil
 			}
 		}
