@@ -191,7 +191,7 @@ type liar struct{ brotli.Encoder }
 
 func (l *liar) Encode(dst, src []byte, matches []matchfinder.Match, last bool) []byte {
 	wrong := bytes.Clone(src)
-	for i := 50; i < len(wrong); i += 100 {
+	for i := 5; i < len(wrong); i += 100 {
 		wrong[i] ^= 1
 	}
 	return l.Encoder.Encode(dst, wrong, matches, last)
