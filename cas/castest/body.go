@@ -18,6 +18,7 @@ func (w plainWriter) Write(p []byte) (int, error) { return w.b.Write(p) }
 
 // examSections compares a Body with the byte slice that it stands for.
 func examSections(t *testing.T, s cas.Store) {
+	t.Helper()
 	c := Random(t, 7, 200_003)
 	put(t, s, c)
 	b, err := s.Open(t.Context(), c.Hash())
@@ -54,7 +55,7 @@ func examSections(t *testing.T, s cas.Store) {
 		if !bytes.Equal(p[:m], want) {
 			t.Fatalf("ReadAt(%d bytes, %d) gave %d bytes, want %d; or they differ", len(p), off, m, len(want))
 		}
-		if short := m < len(p); short != (err == io.EOF) {
+		if short := m < len(p); short != errors.Is(err, io.EOF) {
 			t.Fatalf("ReadAt(%d bytes, %d) = %d, %v", len(p), off, m, err)
 		}
 	}))
@@ -63,6 +64,7 @@ func examSections(t *testing.T, s cas.Store) {
 }
 
 func examBadSections(t *testing.T, b cas.Body) {
+	t.Helper()
 	size := b.Size()
 	for _, bad := range [][2]int64{{-1, 1}, {0, -1}, {0, size + 1}, {size, 1}, {size + 1, 0}, {1, size}, {1 << 62, 1 << 62}} {
 		var buf bytes.Buffer
@@ -84,6 +86,7 @@ type failingWriter struct{}
 func (failingWriter) Write([]byte) (int, error) { return 0, errWriter }
 
 func examFailingWriter(t *testing.T, b cas.Body) {
+	t.Helper()
 	if _, err := b.WriteSection(failingWriter{}, 0, b.Size()); !errors.Is(err, errWriter) {
 		t.Errorf("WriteSection hides the writer's error: %v", err)
 	}

@@ -16,6 +16,7 @@ import (
 // Run examines the stores that open makes. Each call of open returns an empty
 // store, which open's own t.Cleanup takes down.
 func Run(t *testing.T, open func(t *testing.T) cas.Store) {
+	t.Helper()
 	for _, c := range []struct {
 		name string
 		exam func(*testing.T, cas.Store)
@@ -38,6 +39,7 @@ func Run(t *testing.T, open func(t *testing.T) cas.Store) {
 }
 
 func examEmpty(t *testing.T, s cas.Store) {
+	t.Helper()
 	h := Random(t, 1, 100).Hash()
 	wantAbsent(t, s, h)
 	wantAbsent(t, s, cas.Hash{})
@@ -58,6 +60,7 @@ func sizes() []int {
 }
 
 func examRoundTrip(t *testing.T, s cas.Store) {
+	t.Helper()
 	for i, n := range sizes() {
 		c := Random(t, uint64(i), n)
 		if added := put(t, s, c); !added {
@@ -68,6 +71,7 @@ func examRoundTrip(t *testing.T, s cas.Store) {
 }
 
 func examPutTwice(t *testing.T, s cas.Store) {
+	t.Helper()
 	c := Random(t, 1, 5000)
 	put(t, s, c)
 	if put(t, s, c) {
@@ -80,6 +84,7 @@ func examPutTwice(t *testing.T, s cas.Store) {
 }
 
 func examDelete(t *testing.T, s cas.Store) {
+	t.Helper()
 	a, b := Random(t, 1, 5000), Random(t, 2, 5000)
 	put(t, s, a)
 	put(t, s, b)
@@ -98,6 +103,7 @@ func examDelete(t *testing.T, s cas.Store) {
 }
 
 func examOpenBody(t *testing.T, s cas.Store) {
+	t.Helper()
 	c := Random(t, 1, 70_000)
 	put(t, s, c)
 	b, err := s.Open(t.Context(), c.Hash())
@@ -118,6 +124,7 @@ func examOpenBody(t *testing.T, s cas.Store) {
 }
 
 func examAll(t *testing.T, s cas.Store) {
+	t.Helper()
 	want := map[cas.Hash]int64{}
 	for i := range 300 {
 		c := Random(t, uint64(i), 16+i)
@@ -148,6 +155,7 @@ func examAll(t *testing.T, s cas.Store) {
 }
 
 func examZero(t *testing.T, s cas.Store) {
+	t.Helper()
 	if added, err := s.Put(t.Context(), cas.Chunk{}); err == nil || added {
 		t.Errorf("Put of the zero Chunk: added %v, error %v; want an error", added, err)
 	}
@@ -157,6 +165,7 @@ func examZero(t *testing.T, s cas.Store) {
 }
 
 func examCancelled(t *testing.T, s cas.Store) {
+	t.Helper()
 	c := Random(t, 1, 100)
 	put(t, s, c)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -177,6 +186,7 @@ func examCancelled(t *testing.T, s cas.Store) {
 
 // examModel runs random operations on the store and on a map.
 func examModel(t *testing.T, s cas.Store) {
+	t.Helper()
 	chunks := make([]cas.Chunk, 8)
 	for i := range chunks {
 		chunks[i] = Random(t, uint64(i), 50+i)

@@ -18,6 +18,7 @@ import (
 // examConcurrentPut lets many goroutines put the same chunks at once: each
 // chunk is added exactly once, and whoever has its answer can read it.
 func examConcurrentPut(t *testing.T, s cas.Store) {
+	t.Helper()
 	const writers, chunks = 8, 20
 	var added [chunks]atomic.Int32
 	var wg sync.WaitGroup
@@ -50,6 +51,7 @@ func examConcurrentPut(t *testing.T, s cas.Store) {
 // examChurn puts, reads, lists and deletes a few chunks from many goroutines.
 // A chunk may be there or not, but never with wrong bytes.
 func examChurn(t *testing.T, s cas.Store) {
+	t.Helper()
 	const workers, rounds = 8, 60
 	chunks := make([]cas.Chunk, 6)
 	for i := range chunks {

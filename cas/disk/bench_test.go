@@ -30,6 +30,7 @@ func BenchmarkPut(b *testing.B) {
 }
 
 func putAll(b *testing.B, put func(cas.Chunk) error) {
+	b.Helper()
 	chunks := make([]cas.Chunk, b.N)
 	for i := range chunks {
 		chunks[i] = castest.Random(b, uint64(i), 1024+i%4096)

@@ -117,7 +117,7 @@ func copySection(w io.Writer, section *io.LimitedReader) (int64, error) {
 // suspect has the chunk checked before it is opened again, if err says that
 // its file could not be read.
 func (b *body) suspect(err error) {
-	if err == nil || !(errors.Is(err, syscall.EIO) || errors.Is(err, io.ErrUnexpectedEOF)) {
+	if !errors.Is(err, syscall.EIO) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return
 	}
 	b.store.shard(b.handle.hash).index.update(b.handle.hash, func(e *entry) { e.meta &^= verified })

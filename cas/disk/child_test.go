@@ -3,7 +3,6 @@ package disk
 import (
 	"bufio"
 	"encoding/binary"
-	"fmt"
 	"os"
 	"os/exec"
 	"strconv"
@@ -27,17 +26,16 @@ var children = map[string]func(dir string, seed uint64) error{
 func TestMain(m *testing.M) {
 	role := os.Getenv(childEnv)
 	if role == "" {
-		os.Exit(m.Run())
+		m.Run()
+		return
 	}
 	seed, err := strconv.ParseUint(os.Args[2], 10, 64)
 	if err == nil {
 		err = children[role](os.Args[1], seed)
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "child:", err)
-		os.Exit(1)
+		panic(err)
 	}
-	os.Exit(0)
 }
 
 // childCommand starts the test binary in a role, behind the words in front.

@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"errors"
 	"log/slog"
 	"testing"
 
@@ -23,7 +24,7 @@ func openTest(t testing.TB, cfg Config) *Store {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := s.Close(); err != nil && err != errClosed {
+		if err := s.Close(); err != nil && !errors.Is(err, errClosed) {
 			t.Errorf("Close: %v", err)
 		}
 	})
@@ -31,5 +32,8 @@ func openTest(t testing.TB, cfg Config) *Store {
 }
 
 func TestStore(t *testing.T) {
-	castest.Run(t, func(t *testing.T) cas.Store { return openTest(t, Config{}) })
+	castest.Run(t, func(t *testing.T) cas.Store {
+		t.Helper()
+		return openTest(t, Config{})
+	})
 }

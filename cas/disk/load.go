@@ -57,8 +57,8 @@ func (s *Store) load() error {
 		debug.FreeOSMemory()
 	}
 	chunks, bytes := s.count()
-	s.log.Info("store opened", "chunks", chunks, "bytes", bytes, "directories listed", l.listed.Load(),
-		"files looked at", l.stated.Load(), "took", time.Since(started).Round(time.Millisecond))
+	s.log.Info("store opened", "chunks", chunks, "bytes", bytes, "dirs_listed", l.listed.Load(),
+		"files_examined", l.stated.Load(), "took", time.Since(started).Round(time.Millisecond))
 	return nil
 }
 

@@ -26,7 +26,7 @@ func statfs(dir *os.File) (free, total int64, err error) {
 	if err := unix.Fstatfs(int(dir.Fd()), &st); err != nil {
 		return 0, 0, fmt.Errorf("statfs %s: %w", dir.Name(), err)
 	}
-	size := int64(st.Bsize) // its type differs between systems
+	size := int64(uint64(st.Bsize)) // its type differs between systems
 	return int64(st.Bavail) * size, int64(st.Blocks) * size, nil
 }
 

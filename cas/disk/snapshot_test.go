@@ -192,6 +192,7 @@ func FuzzIndex(f *testing.F) {
 }
 
 func readAllIndex(t *testing.T, data []byte) {
+	t.Helper()
 	x, err := readIndex(bytes.NewReader(data), int64(len(data)))
 	if err != nil {
 		return

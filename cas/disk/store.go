@@ -2,12 +2,13 @@ package disk
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
 	"iter"
 	"log/slog"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"sync"
@@ -80,7 +81,7 @@ func Open(cfg Config) (*Store, error) {
 // openDir makes the data directory if it is missing, durably.
 func openDir(dir string) (*os.Root, error) {
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
+		if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // a web server may serve the chunks from it
 			return nil, fmt.Errorf("disk: %w", err)
 		}
 		parent, err := os.OpenRoot(filepath.Dir(filepath.Clean(dir)))
@@ -114,7 +115,9 @@ func (s *Store) open() (err error) {
 	if s.temp, s.tempAt, err = openSub(s.root, tempName); err != nil {
 		return err
 	}
-	seed := rand.Uint64() | 1
+	var random [8]byte
+	rand.Read(random[:])
+	seed := binary.LittleEndian.Uint64(random[:]) | 1
 	for i := range s.shards {
 		sh := &s.shards[i]
 		sh.index.seed = seed

@@ -68,11 +68,13 @@ func TestTouchSurvives(t *testing.T) {
 	for name, between := range map[string]func(t *testing.T, dir string, old []byte){
 		"snapshot": func(*testing.T, string, []byte) {},
 		"older snapshot": func(t *testing.T, dir string, old []byte) {
+			t.Helper()
 			if err := os.WriteFile(filepath.Join(dir, indexName), old, 0o644); err != nil {
 				t.Fatal(err)
 			}
 		},
 		"no snapshot": func(t *testing.T, dir string, _ []byte) {
+			t.Helper()
 			if err := os.Remove(filepath.Join(dir, indexName)); err != nil {
 				t.Fatal(err)
 			}

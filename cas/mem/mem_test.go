@@ -19,7 +19,10 @@ func open(t *testing.T, cfg mem.Config) *mem.Store {
 }
 
 func TestStore(t *testing.T) {
-	castest.Run(t, func(t *testing.T) cas.Store { return open(t, mem.Config{}) })
+	castest.Run(t, func(t *testing.T) cas.Store {
+		t.Helper()
+		return open(t, mem.Config{})
+	})
 }
 
 func TestMaxBytes(t *testing.T) {
