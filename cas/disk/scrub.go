@@ -59,6 +59,11 @@ func (s *Store) snapshot() {
 	}
 }
 
+// scrubLeast is what a small file counts against the rate: opening one costs
+// about as much as reading so many bytes, and a node with a million small
+// chunks has better things to do.
+const scrubLeast = 64 << 10
+
 // scrub reads all chunks, over and over, at the rate of the configuration.
 func (s *Store) scrub(ctx context.Context) error {
 	limit := rate.NewLimiter(rate.Limit(s.cfg.ScrubRate), cas.MaxChunkSize)
@@ -68,7 +73,7 @@ func (s *Store) scrub(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if err := limit.WaitN(ctx, int(e.size())); err != nil {
+			if err := limit.WaitN(ctx, max(int(e.size()), scrubLeast)); err != nil {
 				return err
 			}
 			if err := s.scrubOne(ctx, e); err != nil {
