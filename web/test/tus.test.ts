@@ -60,9 +60,6 @@ test("an upload that is cut twice goes on behind the last durable piece", async 
   cutter = await openCutter(node, 2.5 * pieceSize, 2);
   const { object, offsets } = await upload(`${cutter.url}/upload/`);
   expect(cutter.cuts()).toBe(2);
-  expect(offsets.length).toBeGreaterThanOrEqual(2);
-  for (const offset of offsets) expect(offset % pieceSize).toBe(0);
-  expect(offsets.at(-1)).toBeGreaterThan(0);
-  expect(offsets).toEqual(offsets.toSorted((a, b) => a - b));
+  expect(offsets).toEqual([2 * pieceSize, 4 * pieceSize]);
   await expectStored(object);
 });

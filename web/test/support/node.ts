@@ -64,7 +64,7 @@ async function ready(node: ChildProcess, url: string): Promise<void> {
       (response) => response.status,
       () => 0,
     );
-    if (status === 200) return;
+    if (status >= 200 && status < 300) return;
     if (node.exitCode !== null) throw new Error(`it ended with ${node.exitCode}`);
     if (Date.now() > deadline) throw new Error(`${url} answered ${status}`);
     await delay(50);

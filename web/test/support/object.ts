@@ -24,7 +24,7 @@ export interface Posted {
   size: number;
 }
 
-/** Stores bytes as an object. */
+/** Stores bytes as an object, unless they are one already. */
 export async function post(node: string, token: string, bytes: Buffer, mediaType: string): Promise<Posted> {
   const response = await fetch(`${node}/object`, {
     method: "POST",
@@ -32,6 +32,6 @@ export async function post(node: string, token: string, bytes: Buffer, mediaType
     body: new Uint8Array(bytes),
   });
   const text = await response.text();
-  if (response.status !== 201) throw new Error(`POST /object: ${response.status} ${text}`);
+  if (response.status !== 201 && response.status !== 200) throw new Error(`POST /object: ${response.status} ${text}`);
   return JSON.parse(text) as Posted;
 }
