@@ -114,6 +114,7 @@ type Gateway struct {
 	draining  atomic.Bool
 	uploads   *semaphore.Weighted
 	reports   *semaphore.Weighted
+	messages  *semaphore.Weighted // bytes of Connect messages
 	started   time.Time
 }
 
@@ -132,7 +133,7 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	g := &Gateway{
 		cfg: cfg, content: cfg.Content, log: cfg.Logger, metrics: m, templates: templates,
-		uploads: semaphore.NewWeighted(cfg.MaxUploads), reports: semaphore.NewWeighted(maxReports),
+		uploads: semaphore.NewWeighted(cfg.MaxUploads), reports: semaphore.NewWeighted(maxReports), messages: semaphore.NewWeighted(messageBudget),
 		started: time.Now(),
 	}
 	services, err := g.services()

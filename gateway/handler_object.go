@@ -93,8 +93,11 @@ func (g *Gateway) sendFile(w *recorder, r *http.Request, at dag.Found, opt fileO
 		return
 	}
 	rep := g.fileRepresentation(at, f)
-	rep.tag = tag
-	first, err := g.firstPiece(r, at.Manifest)
+	place := dag.At
+	if f == formBrotli {
+		place = dag.AtJoined
+	}
+	first, err := g.firstPiece(r, at.Manifest, rep, place)
 	if err != nil {
 		g.fail(w, r, at.Hash, err)
 		return

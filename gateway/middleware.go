@@ -77,19 +77,42 @@ func (g *Gateway) admit(w *recorder, r *http.Request) error {
 	return g.cfg.Egress.Admit(w.quotaKey)
 }
 
-// identityKey is where Connect services find the connection of their request.
+// connKey is where Connect services find the connection of their request.
 type connKey struct{}
 
-// withConn lets services behind the router ask for the caller's rights.
-func withConn(h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if rec, ok := w.(*recorder); ok {
-			rec.route = routeConnect
-			rec.extend(maxConnectAnswer)
-			r = r.WithContext(context.WithValue(r.Context(), connKey{}, caller{r, rec.conn}))
+// service is what a Connect service gets on top of what all routes have: the
+// caller for its questions about rights, a bound on the bytes of messages that
+// are in memory at once, and deadlines for them.
+func (g *Gateway) service(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		w := recorderOf(rw)
+		w.route = routeConnect
+		weight := messageWeight(r)
+		if err := g.messages.Acquire(r.Context(), weight); err != nil {
+			g.fail(w, r, noHash, err)
+			return
 		}
+		defer g.messages.Release(weight)
+		w.extend(maxConnectAnswer)
+		r = r.WithContext(context.WithValue(r.Context(), connKey{}, caller{r, w.conn}))
+		r.Body = &pacedBody{pacedReader{w: w, src: r.Body}, r.Body}
 		h.ServeHTTP(w, r)
 	})
+}
+
+const (
+	// messageBudget bounds the bytes of Connect messages in memory, as far as
+	// clients announce them; the services bound each message.
+	messageBudget = 256 << 20
+	// unknownMessage is what a message of unknown length counts.
+	unknownMessage = 1 << 20
+)
+
+func messageWeight(r *http.Request) int64 {
+	if r.ContentLength < 0 {
+		return unknownMessage
+	}
+	return min(max(r.ContentLength, 4<<10), messageBudget)
 }
 
 // caller is the request and the connection behind a context.

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"time"
@@ -128,5 +129,16 @@ func (p *pacedReader) Read(b []byte) (int, error) {
 	}
 	n, err := p.src.Read(b)
 	p.left -= int64(n)
+	if errors.Is(err, io.EOF) {
+		// The deadline was for the body. Left in place, it would end the
+		// request when net/http looks for the client's hanging up.
+		_ = p.w.control.SetReadDeadline(time.Time{})
+	}
 	return n, err
+}
+
+// pacedBody is a pacedReader where the body itself has to be replaced.
+type pacedBody struct {
+	pacedReader
+	io.Closer
 }

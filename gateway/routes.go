@@ -48,7 +48,7 @@ func (g *Gateway) routes(services []rpc.Route) chi.Router {
 	g.mount(r, routeHealth, "/health/ready", methods{"GET": g.readiness})
 	g.mount(r, routeHome, "/", methods{"GET": g.home})
 	for _, s := range services {
-		r.Mount(s.Prefix, withConn(s.Handler))
+		r.Mount(s.Prefix, g.service(s.Handler))
 	}
 	r.NotFound(g.noRoute)
 	r.MethodNotAllowed(g.unknownMethod)

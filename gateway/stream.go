@@ -16,17 +16,16 @@ import (
 const readAhead = 4
 
 // firstPiece makes sure that the first piece of an answer can be had, before
-// the status line promises it. A Range changes which one that is; its piece is
-// met by the stream itself.
-func (g *Gateway) firstPiece(r *http.Request, m *cas.Manifest) (content.From, error) {
+// the status line promises it.
+func (g *Gateway) firstPiece(r *http.Request, m *cas.Manifest, rep *representation, place func(int64) dag.Place) (content.From, error) {
 	if r.Method == http.MethodHead || m.Size == 0 {
 		return content.From{}, nil
 	}
 	start := int64(0)
-	if spans, err := parseRange(r.Header.Get("Range"), m.Size); err == nil && len(spans) > 0 {
+	if spans, err := wantedRanges(r, rep); err == nil && len(spans) > 0 {
 		start = spans[0].start
 	}
-	for span, err := range dag.Spans(r.Context(), g.content, m, dag.At(start)) {
+	for span, err := range dag.Spans(r.Context(), g.content, m, place(start)) {
 		if err != nil {
 			return content.From{}, err
 		}
