@@ -35,7 +35,7 @@ func (c call) info(ctx context.Context, seen []proto.Message) (*conformancev1.Co
 	// The gateway sets a deadline of its own; only the client's is echoed.
 	if c.header.Get("Connect-Timeout-Ms") != "" || c.header.Get("Grpc-Timeout") != "" {
 		if deadline, ok := ctx.Deadline(); ok {
-			info.TimeoutMs = proto.Int64(time.Until(deadline).Milliseconds())
+			info.TimeoutMs = new(time.Until(deadline).Milliseconds())
 		}
 	}
 	return info, nil

@@ -96,9 +96,9 @@ func (s *casService) GetManifest(ctx context.Context, req *casv1.GetManifestRequ
 	if err != nil {
 		return nil, about(h, err)
 	}
-	resp := &casv1.GetManifestResponse{}
-	next := 0
-	if resp.Manifest, next = encodeManifest(m, from, n); next > 0 {
+	page, next := encodeManifest(m, from, n)
+	resp := &casv1.GetManifestResponse{Manifest: page}
+	if next > 0 {
 		resp.NextPageToken = encodeLinkToken(next)
 	}
 	cacheable(ctx)

@@ -82,7 +82,7 @@ func TestErrorTable(t *testing.T) {
 // TestEverySentinel: no sentinel of the table is reached by another's row.
 func TestEverySentinel(t *testing.T) {
 	for _, f := range faces {
-		if got := faceOf(f.is); got.is != f.is {
+		if got := faceOf(f.is); !errors.Is(got.is, f.is) {
 			t.Errorf("%v has the row of %v", f.is, got.is)
 		}
 	}

@@ -26,6 +26,6 @@ func main() {
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "details:", err)
-		os.Exit(1)
+		os.Exit(1) //nolint:forbidigo // the command ends here
 	}
 }
