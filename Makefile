@@ -49,7 +49,7 @@ bench: tools build ## measure side by side with nginx and write docs/benchmarks.
 
 .PHONY: lint
 lint: generate ## formatting, linters, and that the committed generated code is what generate makes
-	@tools/clean-tree proto/gen web/gen gateway/conformance/gen
+	@tools/clean-tree proto/gen web/gen gateway/conformance/gen gateway/conformance/gen
 	@golangci-lint run ./...
 	@golangci-lint fmt --diff ./...
 	@buf format --diff --exit-code proto

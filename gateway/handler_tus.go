@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -91,8 +92,8 @@ func (g *Gateway) tusSession(r *http.Request) (upload.Session, error) {
 	if !ok {
 		return upload.Session{}, fmt.Errorf("%w: Upload-Length is needed, a number of bytes", errBadRequest)
 	}
-	if g.cfg.MaxObject > 0 && length > g.cfg.MaxObject {
-		return upload.Session{}, fmt.Errorf("%w: at most %d bytes", cas.ErrTooLarge, g.cfg.MaxObject)
+	if limit := g.maxObject(); length > limit {
+		return upload.Session{}, fmt.Errorf("%w: at most %d bytes", cas.ErrTooLarge, limit)
 	}
 	meta := map[string]string{}
 	for pair := range strings.SplitSeq(r.Header.Get("Upload-Metadata"), ",") {
@@ -125,6 +126,14 @@ func (g *Gateway) headUpload(rw http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		g.failUpload(w, r, noHash, err)
 		return
+	}
+	if in.Object != nil {
+		// Whoever reads that it is complete need not come again: a crash may
+		// have kept it off the list.
+		if err := g.commitUpload(w, r, in); err != nil {
+			g.failUpload(w, r, noHash, err)
+			return
+		}
 	}
 	g.uploadState(w, in, offset)
 	w.WriteHeader(http.StatusOK)
@@ -192,7 +201,9 @@ func (g *Gateway) receivePart(w *recorder, r *http.Request) (upload.Session, int
 		// It may fail only if the connection is gone, and then Read fails too.
 		_ = w.control.SetReadDeadline(time.Unix(1, 0))
 	}
-	in, at, err := g.cfg.Uploads.Append(r.Context(), chi.URLParam(r, "id"), offset, w.body(r, -1), interrupt)
+	// A connection that breaks ends the body, and cancels the request's context
+	// with it; the pieces that came before that are still to be stored.
+	in, at, err := g.cfg.Uploads.Append(context.WithoutCancel(r.Context()), chi.URLParam(r, "id"), offset, w.body(r, -1), interrupt)
 	if err != nil && errors.Is(err, upload.ErrOffset) {
 		g.uploadState(w, in, at)
 	}

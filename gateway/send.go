@@ -27,12 +27,12 @@ type representation struct {
 // notModified answers a conditional request that needs no body (RFC 9110,
 // section 13.2.2: If-Match, then If-None-Match, before Range and If-Range).
 // The caller has made sure that the content is here and not denied.
-func (g *Gateway) notModified(w http.ResponseWriter, r *http.Request, tag string) bool {
-	if values, ok := r.Header["If-Match"]; ok && !matches(values, tag) {
-		g.fail(w, r, noHash, errPrecondition)
+func (g *Gateway) notModified(w http.ResponseWriter, r *http.Request, h cas.Hash, tag string) bool {
+	if values, ok := r.Header["If-Match"]; ok && !matches(values, tag, false) {
+		g.fail(w, r, h, errPrecondition)
 		return true
 	}
-	if values, ok := r.Header["If-None-Match"]; ok && matches(values, tag) {
+	if values, ok := r.Header["If-None-Match"]; ok && matches(values, tag, true) {
 		w.WriteHeader(http.StatusNotModified)
 		return true
 	}
@@ -72,10 +72,16 @@ func (g *Gateway) send(w *recorder, r *http.Request, rep *representation) {
 }
 
 // wantedRanges reads Range and If-Range, which needs the strong comparison.
+//
+// A Range beside an If-None-Match that names another form is ignored: what a
+// hash names never changes, so the request was made by a cache that holds the
+// other form, and it may have counted in that form's bytes. Chromium does: it
+// holds the whole as br, asks for identity, and clips the range to the length
+// of the br form, or turns a suffix into positions there.
 func wantedRanges(r *http.Request, rep *representation) ([]span, error) {
 	value := r.Header.Get("Range")
-	if value == "" {
-		return nil, nil
+	if value == "" || r.Header.Get("If-None-Match") != "" {
+		return nil, nil // one that names this form has been answered with 304
 	}
 	if cond := r.Header.Get("If-Range"); cond != "" && cond != rep.tag {
 		return nil, nil

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"lukechampine.com/blake3"
 	"pgregory.net/rapid"
@@ -280,6 +281,10 @@ func TestWriterReportsFailures(t *testing.T) {
 	broken := io.MultiReader(bytes.NewReader(noise[:2<<20]), failing{})
 	if _, err := w.File(t.Context(), broken, "text/plain"); !errors.Is(err, errBroken) {
 		t.Errorf("broken reader: %v", err)
+	}
+	truncated := io.MultiReader(bytes.NewReader(noise[:2<<20+5]), iotest.ErrReader(io.ErrUnexpectedEOF))
+	if _, err := w.File(t.Context(), truncated, "text/plain"); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("a truncated body was taken for complete: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

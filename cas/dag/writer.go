@@ -3,7 +3,6 @@ package dag
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -146,6 +145,21 @@ func (u *upload) pieces(r io.Reader, sum hash.Hash, first int64, keep func([]byt
 	return n, err
 }
 
+// fill reads until b is full or r fails; io.EOF, and nothing else, is r's
+// end. io.ReadFull will not do: of an end in the middle of b it makes
+// io.ErrUnexpectedEOF, and that is what a truncated body says of itself.
+func fill(r io.Reader, b []byte) (n int, err error) {
+	for n < len(b) && err == nil {
+		var m int
+		m, err = r.Read(b[n:])
+		n += m
+	}
+	if n == len(b) {
+		err = nil
+	}
+	return n, err
+}
+
 // cut is the reading end of the lane. It returns how many bytes of r it read.
 func (u *upload) cut(r io.Reader, sum hash.Hash, index int64, lane chan<- *ticket, keep func([]byte) error, states bool) (int64, error) {
 	var read int64
@@ -154,9 +168,9 @@ func (u *upload) cut(r io.Reader, sum hash.Hash, index int64, lane chan<- *ticke
 			return read, err
 		}
 		buf := pieceBuffers.Get().(*[cas.PieceSize]byte)
-		n, err := io.ReadFull(r, buf[:])
+		n, err := fill(r, buf[:])
 		read += int64(n)
-		end := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+		end := err == io.EOF //nolint:errorlint // whoever wraps it means a failure
 		partial := end && n > 0 && keep != nil
 		if err != nil && !end || n == 0 || partial {
 			if partial {
