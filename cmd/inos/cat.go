@@ -15,14 +15,14 @@ import (
 type catCmd struct {
 	clientFlags
 	Objects []string `arg:"" name:"object" help:"HASH, HASH/path, or the URL of a file."`
-	Range   string   `help:"Only these bytes of each file, the last one included: A-B, A- or -N for the last N." env:"-" placeholder:"A-B"`
+	Range   string   `help:"Only these bytes of each file, the last one included: A-B, A- or, as --range=-N, the last N." env:"-" placeholder:"A-B"`
 }
 
 func (catCmd) Help() string {
 	return "Each piece is verified before its first byte is written. If the whole turns out wrong, the exit code says so after the last byte.\n\n" + examples(
 		"inos cat 5d9f…e1/README.md",
 		"inos cat 5d9f…e1 | tar t",
-		"inos cat 5d9f…e1 --range -100",
+		"inos cat 5d9f…e1 --range=-100",
 	)
 }
 

@@ -29,7 +29,7 @@ type tokenFlags struct {
 
 // dataFlag names a data directory.
 type dataFlag struct {
-	Data string `help:"Data directory of the node on this machine." default:"data" type:"path"`
+	Data string `help:"Data directory." default:"data" type:"path"`
 }
 
 // tokenVariable holds a token. There is no flag for it: other users of the
@@ -113,7 +113,7 @@ func (f *clientFlags) resolve(text string) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	node := (*remote.Node)(nil)
+	var node *remote.Node
 	if ref.Node == "" || ref.Node == strings.TrimRight(f.Node, "/") {
 		node, err = f.connect()
 	} else {

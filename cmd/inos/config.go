@@ -7,7 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"sort"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -172,7 +173,7 @@ func (configPrintCmd) Run(ctx *kong.Context, c *console) error {
 			names = append(names, name)
 		}
 	}
-	sort.Strings(names)
+	slices.Sort(names)
 	for _, name := range names {
 		if err := printKey(c, keys[name], file); err != nil {
 			return err
@@ -200,7 +201,7 @@ func printKey(c *console, flag *kong.Flag, file *fileResolver) error {
 	if err != nil {
 		return err
 	}
-	if value == "" && source == "default" {
+	if flag.Target.Kind() == reflect.String && value == "" {
 		line = append([]byte("# "), line...)
 	}
 	_, err = fmt.Fprintf(c.out, "# %s\n# From: %s. Variable: %s.\n%s\n", flag.Help, source, strings.Join(flag.Envs, ", "), line)
@@ -209,14 +210,18 @@ func printKey(c *console, flag *kong.Flag, file *fileResolver) error {
 
 // typed gives numbers and booleans their TOML type.
 func typed(flag *kong.Flag, value string) any {
-	target := reflect.New(flag.Target.Type())
-	switch target.Elem().Kind() {
-	case reflect.Bool, reflect.Int, reflect.Int64, reflect.Float64:
-		if toml.Unmarshal([]byte("v = "+value), &map[string]any{}) == nil {
-			var v map[string]any
-			if toml.Unmarshal([]byte("v = "+value), &v) == nil {
-				return v["v"]
-			}
+	switch flag.Target.Kind() {
+	case reflect.Bool:
+		if v, err := strconv.ParseBool(value); err == nil || value == "" {
+			return v
+		}
+	case reflect.Int, reflect.Int64:
+		if v, err := strconv.ParseInt(value, 10, 64); err == nil || value == "" {
+			return v
+		}
+	case reflect.Float64:
+		if v, err := strconv.ParseFloat(value, 64); err == nil || value == "" {
+			return v
 		}
 	case reflect.Slice:
 		if value == "" {

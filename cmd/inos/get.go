@@ -14,7 +14,7 @@ type getCmd struct {
 	clientFlags
 	Object string `arg:"" help:"HASH, HASH/path, or the URL of an object."`
 	Output string `short:"o" help:"File or folder to write, - for standard output; default: the last name of the path, or the hash." env:"-" placeholder:"PATH"`
-	Range  string `help:"Only these bytes of a file, the last one included: A-B, A- or -N for the last N." env:"-" placeholder:"A-B"`
+	Range  string `help:"Only these bytes of a file, the last one included: A-B, A- or, as --range=-N, the last N." env:"-" placeholder:"A-B"`
 	Force  bool   `help:"Replace a file that is there." env:"-"`
 	Quiet  bool   `short:"q" help:"No progress." env:"-"`
 }

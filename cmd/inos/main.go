@@ -32,7 +32,8 @@ func main() {
 // run carries one command line out and returns its exit code. The first
 // signal ends ctx; release lets a second one end the process at once.
 func run(ctx context.Context, release func(), args []string, c *console) int {
-	defer context.AfterFunc(ctx, release)()
+	stop := context.AfterFunc(ctx, release)
+	defer stop()
 	parser, err := newParser(c)
 	if err != nil {
 		return fail(c, err)

@@ -131,8 +131,8 @@ func (p *putting) all(ctx context.Context, results []putResult) error {
 			if err != nil {
 				return fmt.Errorf("%s: %w", path, err)
 			}
-			results[i] = putResult{Path: path, Hash: o.Hash.String(), Kind: o.Kind.String(), Size: o.Size,
-				Encoded: o.Encoded, Chunks: o.Pieces, MediaType: done.MediaType, URL: p.node.URL(o.Hash), Created: created}
+			results[i] = putResult{Path: path, Hash: o.Hash.String(), Kind: done.Kind.String(), Size: done.Size,
+				Encoded: done.Encoded, Chunks: done.Chunks, MediaType: done.MediaType, URL: p.node.URL(o.Hash), Created: created}
 			return nil
 		})
 	}

@@ -51,7 +51,7 @@ func (a *Adder) entry(tree *dag.Tree, root *os.Root, name string, d fs.DirEntry)
 	case mode&fs.ModeSymlink != 0:
 		return a.link(tree, root, name)
 	}
-	a.warn(fmt.Sprintf("%s is a device or another special file: left out", name))
+	a.warn(name + " is a device or another special file: left out")
 	return nil
 }
 

@@ -234,14 +234,14 @@ func TestWrongBytesLeaveNoTarget(t *testing.T) {
 	other := putFile(t, server.Store, []byte("other"))
 	source := dag.Manifests{Getter: node}
 	found := find(t, source, h)
-	server.Answer = func(w http.ResponseWriter, _ cas.Hash, _ []byte) bool {
+	server.SetAnswer(func(w http.ResponseWriter, _ cas.Hash, _ []byte) bool {
 		body, err := server.Store.Open(context.Background(), other)
 		if err != nil {
 			panic(err)
 		}
 		_, _ = body.WriteSection(w, 0, body.Size())
 		return true
-	}
+	})
 	w := &Writer{Reader: remote.NewReader(node, source, 0), Source: source}
 	target := filepath.Join(t.TempDir(), "out")
 	if err := w.Object(t.Context(), found, target); !errors.Is(err, cas.ErrHashMismatch) {

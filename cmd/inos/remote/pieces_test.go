@@ -96,7 +96,7 @@ func TestPiecesFailWithTheFirstWrongOne(t *testing.T) {
 	source := dag.Manifests{Getter: n}
 	m := stored(t, server.Store, source, randomBytes(6*cas.PieceSize))
 	bad := m.Pieces[3].Hash
-	server.Answer = func(w http.ResponseWriter, h cas.Hash, data []byte) bool {
+	server.SetAnswer(func(w http.ResponseWriter, h cas.Hash, data []byte) bool {
 		if h != bad {
 			return false
 		}
@@ -104,7 +104,7 @@ func TestPiecesFailWithTheFirstWrongOne(t *testing.T) {
 		data[5000] ^= 1
 		_, _ = w.Write(data)
 		return true
-	}
+	})
 	reader := NewReader(n, source, 0)
 	var last error
 	count := 0
@@ -130,13 +130,13 @@ func TestReadAhead(t *testing.T) {
 	const ahead = 3
 	var waiting atomic.Int64
 	all := make(chan struct{})
-	server.Answer = func(http.ResponseWriter, cas.Hash, []byte) bool {
+	server.SetAnswer(func(http.ResponseWriter, cas.Hash, []byte) bool {
 		if waiting.Add(1) == ahead {
 			close(all)
 		}
 		<-all
 		return false
-	}
+	})
 	pieces := 0
 	for _, err := range NewReader(n, source, ahead).Pieces(t.Context(), m, 0, m.Size, nil) {
 		if err != nil {

@@ -22,6 +22,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -170,10 +171,8 @@ func (n *Node) do(ctx context.Context, method, target string, body io.Reader, wa
 		return nil, n.unreachable(err)
 	}
 	n.reached.Store(true)
-	for _, status := range want {
-		if resp.StatusCode == status {
-			return resp, nil
-		}
+	if slices.Contains(want, resp.StatusCode) {
+		return resp, nil
 	}
 	return nil, errors.Join(n.answerError(resp), resp.Body.Close())
 }

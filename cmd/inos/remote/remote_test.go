@@ -203,10 +203,10 @@ func TestChunkBelievesNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 			n := dial(t, server.URL, Config{Retries: -1})
-			server.Answer = func(w http.ResponseWriter, _ cas.Hash, data []byte) bool {
+			server.SetAnswer(func(w http.ResponseWriter, _ cas.Hash, data []byte) bool {
 				test.answer(w, data)
 				return true
-			}
+			})
 			got, err := n.Chunk(t.Context(), c.Hash())
 			if !errors.Is(err, test.want) || got.Size() != 0 {
 				t.Errorf("%d bytes, %v; want %v", got.Size(), err, test.want)
@@ -222,14 +222,14 @@ func TestCutOffAnswersAreAskedForAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	var answers atomic.Int64
-	server.Answer = func(w http.ResponseWriter, _ cas.Hash, data []byte) bool {
+	server.SetAnswer(func(w http.ResponseWriter, _ cas.Hash, data []byte) bool {
 		if answers.Add(1) > 1 {
 			return false
 		}
 		w.Header().Set("Content-Length", fmt.Sprint(len(data)))
 		_, _ = w.Write(data[:100])
 		panic(http.ErrAbortHandler)
-	}
+	})
 	got, err := dial(t, server.URL, Config{}).Chunk(t.Context(), c.Hash())
 	if err != nil || !bytes.Equal(got.Bytes(), c.Bytes()) || answers.Load() != 2 {
 		t.Errorf("%v after %d answers", err, answers.Load())

@@ -27,15 +27,21 @@ type Node struct {
 	Store *mem.Store
 	// Token, if it is not empty, is what writes have to send.
 	Token string
-	// Answer stands in for the answer to a GET of a chunk, if it is set and
-	// returns true. It is called at the same time.
-	Answer func(w http.ResponseWriter, h cas.Hash, data []byte) bool
 	// Gets, Puts and Calls count requests: of single chunks, and to the service.
 	Gets, Puts, Calls atomic.Int64
+
+	answer atomic.Pointer[Answer]
 
 	mu      sync.Mutex
 	objects map[cas.Hash]*casv1.Object // guarded by mu
 }
+
+// Answer stands in for the answer to a GET of a chunk, if it returns true. It
+// is called at the same time.
+type Answer func(w http.ResponseWriter, h cas.Hash, data []byte) bool
+
+// SetAnswer sets who answers from now on.
+func (n *Node) SetAnswer(a Answer) { n.answer.Store(&a) }
 
 // New starts a node that ends with the test.
 func New(tb testing.TB) *Node {
@@ -87,7 +93,7 @@ func (n *Node) getChunk(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		panic(err)
 	}
-	if n.Answer != nil && n.Answer(w, h, data) {
+	if a := n.answer.Load(); a != nil && (*a)(w, h, data) {
 		return
 	}
 	_, _ = w.Write(data) // the client may have gone
