@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"crypto/rand"
+	"errors"
 	"io/fs"
 	"net/http"
 	"os"
@@ -76,6 +77,43 @@ func TestGetAfterKill(t *testing.T) {
 	left, err := fs.Glob(os.DirFS(filepath.Dir(target)), "*.part")
 	if err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v %v", left, err)
+	}
+}
+
+// TestInterrupt: the first signal ends a command cleanly, with its own exit
+// code.
+func TestInterrupt(t *testing.T) {
+	program, err := exec.LookPath("inos")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := remotetest.New(t)
+	o, err := dag.NewWriter(server.Store, dag.WriterConfig{}).File(t.Context(), bytes.NewReader(make([]byte, 3*cas.PieceSize)), dag.DefaultMediaType)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked, over := make(chan struct{}, 100), make(chan struct{})
+	defer close(over)
+	server.SetAnswer(func(http.ResponseWriter, cas.Hash, []byte) bool {
+		asked <- struct{}{}
+		<-over
+		panic(http.ErrAbortHandler)
+	})
+	for _, args := range [][]string{{"get", "-o", filepath.Join(t.TempDir(), "out")}, {"cat"}, {"stat"}} {
+		cmd := exec.CommandContext(t.Context(), program, append(args, "--node", server.URL, o.Hash.String())...)
+		var text bytes.Buffer
+		cmd.Stderr = &text
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		<-asked
+		if err := cmd.Process.Signal(os.Interrupt); err != nil {
+			t.Fatal(err)
+		}
+		exit, ok := errors.AsType[*exec.ExitError](cmd.Wait())
+		if !ok || exit.ExitCode() != exitInterrupted || text.String() != "inos: interrupted\n" {
+			t.Errorf("%s: %v, %q", args[0], exit, &text)
+		}
 	}
 }
 

@@ -43,5 +43,9 @@ func run(ctx context.Context, release func(), args []string, c *console) int {
 		return fail(c, err)
 	}
 	command.BindTo(ctx, (*context.Context)(nil))
-	return fail(c, command.Run())
+	err = command.Run()
+	if err != nil && ctx.Err() != nil {
+		err = context.Canceled // whatever it looked like from below
+	}
+	return fail(c, err)
 }
