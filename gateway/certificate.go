@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -16,6 +15,13 @@ type Certificate struct {
 	cert, key string
 	log       *slog.Logger
 	current   atomic.Pointer[tls.Certificate]
+	read      [2]fileState // of the pair in force; Run's after OpenCertificate
+}
+
+// fileState changes when a file does.
+type fileState struct {
+	size  int64
+	mtime time.Time
 }
 
 // OpenCertificate reads a certificate chain and its key from PEM files.
@@ -25,11 +31,16 @@ func OpenCertificate(cert, key string, log *slog.Logger) (*Certificate, error) {
 }
 
 func (c *Certificate) load() error {
+	now, err := c.state() // before reading: what is written meanwhile is a change
+	if err != nil {
+		return err
+	}
 	pair, err := tls.LoadX509KeyPair(c.cert, c.key)
 	if err != nil {
 		return fmt.Errorf("certificate %s with key %s: %w", c.cert, c.key, err)
 	}
 	c.current.Store(&pair)
+	c.read = now
 	return nil
 }
 
@@ -47,40 +58,37 @@ func (c *Certificate) Config() *tls.Config {
 func (c *Certificate) Run(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	seen, _ := c.stamp()
-	var failed time.Time // stamp of a pair that was refused already
+	var failed [2]fileState // of a pair that was refused already
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		}
-		now, err := c.stamp()
-		if err != nil || now.Equal(seen) {
+		now, err := c.state()
+		if err != nil || now == c.read {
 			continue // in the middle of a replacement
 		}
 		if err := c.load(); err != nil {
 			// The key may follow a moment after the certificate.
-			if !now.Equal(failed) {
+			if now != failed {
 				c.log.Warn("the new certificate cannot be used, the last one stays", "error", err)
 				failed = now
 			}
 			continue
 		}
-		seen = now
 		c.log.Info("certificate read again", "file", c.cert)
 	}
 }
 
-// stamp is the later of the files' times.
-func (c *Certificate) stamp() (time.Time, error) {
-	a, errA := os.Stat(c.cert)
-	b, errB := os.Stat(c.key)
-	if err := errors.Join(errA, errB); err != nil {
-		return time.Time{}, err
+// state is that of both files.
+func (c *Certificate) state() (now [2]fileState, err error) {
+	for i, path := range []string{c.cert, c.key} {
+		info, err := os.Stat(path)
+		if err != nil {
+			return now, fmt.Errorf("certificate: %w", err)
+		}
+		now[i] = fileState{info.Size(), info.ModTime()}
 	}
-	if a.ModTime().After(b.ModTime()) {
-		return a.ModTime(), nil
-	}
-	return b.ModTime(), nil
+	return now, nil
 }

@@ -56,7 +56,7 @@ func (g *Gateway) getChunk(rw http.ResponseWriter, r *http.Request) {
 	if r.Header["If-None-Match"] != nil || r.Header["If-Match"] != nil {
 		if _, err := g.content.Stat(r.Context(), h); err == nil {
 			found(header, f, tag, varyBoth)
-			if g.notModified(w, r, tag) {
+			if g.notModified(w, r, h, tag) {
 				return
 			}
 		}
@@ -192,7 +192,9 @@ func bodyError(err error) error {
 // not read: the connection is closed behind the answer.
 func (g *Gateway) failUpload(w *recorder, r *http.Request, h cas.Hash, err error) {
 	w.extend(0)
-	w.Header().Set("Connection", "close")
+	if r.ProtoMajor == 1 { // HTTP/2 resets the stream; the header would end all of them
+		w.Header().Set("Connection", "close")
+	}
 	g.fail(w, r, h, err)
 }
 

@@ -76,7 +76,7 @@ func (g *Gateway) getDirectory(w *recorder, r *http.Request, at dag.Found) {
 		g.fail(w, r, at.Hash, err)
 		return
 	}
-	g.sendListing(w, r, page, json)
+	g.sendListing(w, r, at.Hash, page, json)
 }
 
 // listDirectory reads the page that ?from= and ?limit= ask for.
@@ -104,7 +104,7 @@ func (g *Gateway) listDirectory(r *http.Request, at dag.Found) (*listing, error)
 	return page, nil
 }
 
-func (g *Gateway) sendListing(w *recorder, r *http.Request, page *listing, asJSON bool) {
+func (g *Gateway) sendListing(w *recorder, r *http.Request, at cas.Hash, page *listing, asJSON bool) {
 	var body bytes.Buffer
 	var err error
 	mediaType := "text/html; charset=utf-8"
@@ -115,7 +115,7 @@ func (g *Gateway) sendListing(w *recorder, r *http.Request, page *listing, asJSO
 		err = g.templates.listing.Execute(&body, page)
 	}
 	if err != nil {
-		g.fail(w, r, noHash, err)
+		g.fail(w, r, at, err)
 		return
 	}
 	header := w.Header()
@@ -123,7 +123,7 @@ func (g *Gateway) sendListing(w *recorder, r *http.Request, page *listing, asJSO
 	header.Set("Etag", tag)
 	header["Cache-Control"] = listingCache
 	header["Cache-Status"] = cacheHit
-	if g.notModified(w, r, tag) {
+	if g.notModified(w, r, at, tag) {
 		return
 	}
 	header.Set("Content-Type", mediaType)

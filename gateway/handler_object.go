@@ -12,6 +12,7 @@ import (
 
 	"inos.dev/edge/cas"
 	"inos.dev/edge/cas/dag"
+	"inos.dev/edge/mesh/exchange"
 )
 
 // getObject answers GET and HEAD /object/{hash}[/path…].
@@ -38,7 +39,7 @@ func (g *Gateway) getObject(rw http.ResponseWriter, r *http.Request) {
 		g.fail(w, r, h, err)
 	case at.Manifest.Kind == cas.KindDirectory:
 		g.getDirectory(w, r, at)
-	case strings.HasSuffix(path, "/"):
+	case strings.HasSuffix(r.URL.Path, "/"):
 		g.fail(w, r, h, fmt.Errorf("%w: %q is a file; leave the slash at the end out", cas.ErrNotFound, at.Path))
 	default:
 		g.sendFile(w, r, at, fileOptions{status: http.StatusOK, vary: varyEncoding})
@@ -89,7 +90,7 @@ func (g *Gateway) sendFile(w *recorder, r *http.Request, at dag.Found, opt fileO
 		return
 	}
 	g.digests(r.Context(), w, f, at)
-	if g.notModified(w, r, tag) {
+	if g.notModified(w, r, at.Hash, tag) {
 		return
 	}
 	rep := g.fileRepresentation(at, f)
@@ -161,6 +162,11 @@ func (g *Gateway) sendWithStatus(w *recorder, r *http.Request, at dag.Found, f f
 // notInDirectory answers for a path that leads nowhere: the directory's own
 // 404.html, if it has one.
 func (g *Gateway) notInDirectory(w *recorder, r *http.Request, root cas.Hash, cause error) {
+	// A chunk on the way that is missing says nothing about the path.
+	if _, ok := errors.AsType[*exchange.MissError](cause); ok {
+		g.fail(w, r, root, cause)
+		return
+	}
 	page, err := dag.Lookup(r.Context(), g.content, root, "404.html")
 	if err != nil || page.Manifest.Kind != cas.KindFile {
 		g.fail(w, r, root, cause)

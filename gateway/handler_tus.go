@@ -183,7 +183,8 @@ func (g *Gateway) receivePart(w *recorder, r *http.Request) (upload.Session, int
 	if _, err := g.tusRequest(w, r); err != nil {
 		return upload.Session{}, 0, err
 	}
-	if _, _, err := g.ownUpload(w, r); err != nil {
+	own, at, err := g.ownUpload(w, r)
+	if err != nil {
 		return upload.Session{}, 0, err
 	}
 	if t := r.Header.Get("Content-Type"); t != tusMediaType {
@@ -192,6 +193,9 @@ func (g *Gateway) receivePart(w *recorder, r *http.Request) (upload.Session, int
 	offset, ok := position(r.Header.Get("Upload-Offset"))
 	if !ok {
 		return upload.Session{}, 0, fmt.Errorf("%w: Upload-Offset is needed, a number of bytes", errBadRequest)
+	}
+	if r.ContentLength > own.Length-at && offset == at {
+		return upload.Session{}, 0, fmt.Errorf("%w: %d bytes are missing, the part has %d", cas.ErrTooLarge, own.Length-at, r.ContentLength)
 	}
 	if !g.uploads.TryAcquire(1) {
 		return upload.Session{}, 0, errLimit

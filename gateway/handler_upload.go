@@ -108,6 +108,9 @@ const (
 
 // decodeBody takes a request's Content-Encoding off (RFC 9110, section 8.4).
 func (g *Gateway) decodeBody(w *recorder, r *http.Request) (io.Reader, func(), error) {
+	if limit := g.maxObject(); r.ContentLength > limit {
+		return nil, func() {}, fmt.Errorf("%w: at most %d bytes", cas.ErrTooLarge, limit)
+	}
 	encoded := &countingReader{r: w.body(r, g.cfg.MaxObject)}
 	var plain io.Reader
 	done := func() {}
@@ -132,6 +135,15 @@ func (g *Gateway) decodeBody(w *recorder, r *http.Request) (io.Reader, func(), e
 		return nil, done, fmt.Errorf("%w (it is %q)", errUnsupported, coding)
 	}
 	return &inflated{plain: plain, encoded: encoded, limit: g.cfg.MaxObject}, done, nil
+}
+
+// maxObject is the most bytes of one upload: as configured, and what a tree of
+// manifests can count.
+func (g *Gateway) maxObject() int64 {
+	if g.cfg.MaxObject > 0 {
+		return g.cfg.MaxObject
+	}
+	return 1 << 60
 }
 
 func codingError(err error) error {

@@ -134,12 +134,16 @@ func prefersJSON(values []string) bool {
 	return json > html
 }
 
-// matches reports whether If-None-Match names tag (RFC 9110, section 13.1.2):
-// the weak comparison over a list, or *.
-func matches(values []string, tag string) bool {
+// matches reports whether a list of entity tags, or *, names tag. weak is the
+// comparison of If-None-Match, without it that of If-Match (RFC 9110, section
+// 8.8.3.2).
+func matches(values []string, tag string, weak bool) bool {
 	for _, value := range values {
 		for item := range strings.SplitSeq(value, ",") {
-			item = strings.TrimPrefix(strings.Trim(item, " \t"), "W/")
+			item = strings.Trim(item, " \t")
+			if weak {
+				item = strings.TrimPrefix(item, "W/")
+			}
 			if item == tag || item == "*" {
 				return true
 			}

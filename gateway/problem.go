@@ -124,6 +124,7 @@ func problemOf(err error, h cas.Hash) (p problem, retry time.Duration) {
 	}
 	if m, ok := errors.AsType[*content.MissingError](err); ok {
 		p.Type, p.Title, p.Status = "urn:inos:problem:chunks-missing", "Chunks are missing", http.StatusConflict
+		p.Detail = m.Error()
 		p.Missing, p.More = m.MissingChunks()
 	}
 	if q, ok := errors.AsType[*auth.QuotaError](err); ok {

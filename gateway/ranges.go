@@ -28,8 +28,8 @@ var errRange = errors.New("none of the requested ranges lies within the represen
 // are left out; if none is left, or there are too many, or they overlap, it is
 // errRange.
 func parseRange(header string, size int64) ([]span, error) {
-	set, ok := strings.CutPrefix(header, "bytes=")
-	if !ok {
+	unit, set, ok := strings.Cut(header, "=")
+	if !ok || !strings.EqualFold(unit, "bytes") {
 		return nil, nil
 	}
 	if strings.Count(set, ",") >= 2*maxRanges {

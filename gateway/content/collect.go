@@ -55,7 +55,7 @@ func (c *Content) Collect(ctx context.Context) (Collected, error) {
 func (c *Content) mark(ctx context.Context, live *hashSet, done *Collected) error {
 	w := walker{
 		source:   dag.Manifests{Getter: c.cfg.Store},
-		seen:     make(map[cas.Hash]struct{}),
+		seen:     make(map[cas.Hash]totals),
 		manifest: func(h cas.Hash) error { live.add(h); return nil },
 		piece:    func(p *cas.Piece) error { live.add(p.Hash); return nil },
 		lost: func(h cas.Hash, err error) error {
@@ -68,7 +68,8 @@ func (c *Content) mark(ctx context.Context, live *hashSet, done *Collected) erro
 			return ignoreNotFound(c.cfg.Catalog.Delete(ctx, r.Hash))
 		}
 		done.Objects++
-		return w.enter(ctx, r.Hash, 0)
+		_, err := w.enter(ctx, r.Hash, 0)
+		return err
 	})
 }
 

@@ -40,6 +40,7 @@ type Deny struct {
 	path string
 	log  *slog.Logger
 	list atomic.Pointer[map[cas.Hash]bool] // the value is "legal"
+	read fileState                         // of the list in force; Run's after OpenDeny
 }
 
 // OpenDeny reads a deny list. A file that is missing or damaged is an error
@@ -81,7 +82,7 @@ func (d *Deny) Run(ctx context.Context) error {
 	}
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	seen, _ := d.state()
+	seen := d.read
 	for {
 		select {
 		case <-ctx.Done():
@@ -124,11 +125,16 @@ func (d *Deny) load() error {
 	if err != nil {
 		return err
 	}
-	list, err := parseDeny(f)
+	info, err := f.Stat() // before reading: what is written meanwhile is a change
+	var list map[cas.Hash]bool
+	if err == nil {
+		list, err = parseDeny(f)
+	}
 	if err := errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("deny list %s: %w", d.path, err)
 	}
 	d.list.Store(&list)
+	d.read = fileState{info.Size(), info.ModTime()}
 	return nil
 }
 

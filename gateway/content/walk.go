@@ -12,10 +12,10 @@ import (
 // walker visits every chunk below a root: manifests as well as pieces. It
 // reads manifests from the store only, through no cache, so that a walk over
 // millions of files does not push out what readers need. A manifest that was
-// seen is not entered again.
+// seen is not entered again, but its pieces count wherever it stands.
 type walker struct {
 	source dag.Source
-	seen   map[cas.Hash]struct{}
+	seen   map[cas.Hash]totals
 	// manifest and piece are told of each chunk; an error ends the walk.
 	manifest func(h cas.Hash) error
 	piece    func(p *cas.Piece) error
@@ -23,53 +23,71 @@ type walker struct {
 	lost func(h cas.Hash, err error) error
 }
 
+// totals is what a walk adds up: every piece as often as it stands somewhere.
+type totals struct {
+	encoded, pieces int64
+}
+
+// maxTotal keeps sums from running over, whatever a manifest says a million
+// times.
+const maxTotal = 1 << 62
+
+func (t *totals) add(more totals) {
+	t.encoded = min(t.encoded+more.encoded, maxTotal)
+	t.pieces = min(t.pieces+more.pieces, maxTotal)
+}
+
 // enter walks below the chunk h; depth counts directories inside each other.
-func (w *walker) enter(ctx context.Context, h cas.Hash, depth int) error {
-	if _, again := w.seen[h]; again {
-		return nil
+func (w *walker) enter(ctx context.Context, h cas.Hash, depth int) (sum totals, err error) {
+	if known, again := w.seen[h]; again {
+		return known, nil
 	}
 	if depth > dag.MaxTreeDepth+cas.MaxDepth {
-		return fmt.Errorf("%w: more than %d records inside each other", cas.ErrTooLarge, depth)
+		return sum, fmt.Errorf("%w: more than %d records inside each other", cas.ErrTooLarge, depth)
 	}
-	w.seen[h] = struct{}{}
 	if err := w.manifest(h); err != nil {
-		return err
+		return sum, err
 	}
 	m, err := w.source.Manifest(ctx, h)
 	if err != nil {
-		return w.lost(h, err)
+		w.seen[h] = sum
+		return sum, w.lost(h, err)
 	}
 	for i := range m.Pieces {
 		if err := w.piece(&m.Pieces[i]); err != nil {
-			return err
+			return sum, err
 		}
+		sum.add(totals{m.Pieces[i].Encoded, 1})
 	}
-	return w.children(ctx, m, depth+1)
+	for _, below := range children(m) {
+		if err := ctx.Err(); err != nil {
+			return sum, err
+		}
+		more, err := w.enter(ctx, below, depth+1)
+		if err != nil {
+			return sum, err
+		}
+		sum.add(more)
+	}
+	w.seen[h] = sum
+	return sum, nil
 }
 
-func (w *walker) children(ctx context.Context, m *cas.Manifest, depth int) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
+// children are the manifests that a record links to.
+func children(m *cas.Manifest) []cas.Hash {
+	list := make([]cas.Hash, 0, len(m.Nodes)+len(m.Parts)+len(m.Entries))
 	for _, n := range m.Nodes {
-		if err := w.enter(ctx, n.Hash, depth); err != nil {
-			return err
-		}
+		list = append(list, n.Hash)
 	}
 	for _, p := range m.Parts {
-		if err := w.enter(ctx, p.Hash, depth); err != nil {
-			return err
-		}
+		list = append(list, p.Hash)
 	}
 	for _, e := range m.Entries {
-		if e.Mode == cas.ModeSymlink {
-			continue
-		}
-		if err := w.enter(ctx, e.Hash, depth); err != nil {
-			return err
+		if e.Mode != cas.ModeSymlink {
+			list = append(list, e.Hash)
 		}
 	}
-	return nil
+	return list
 }
 
 // MissingError says which chunks of an object are not here.
@@ -101,15 +119,9 @@ func (e *MissingError) add(h cas.Hash) {
 	e.Some = append(e.Some, h)
 }
 
-// totals is what a walk over a whole object adds up.
-type totals struct {
-	encoded, pieces int64
-}
-
 // complete walks an object and makes sure that all of it is here and is what
 // its links say; every chunk gets another grace period.
 func (c *Content) complete(ctx context.Context, root cas.Hash) (totals, error) {
-	var sum totals
 	missing := &MissingError{Object: root}
 	stat := func(h cas.Hash) (cas.Info, bool, error) {
 		if err := c.cfg.Deny.Check(h); err != nil {
@@ -124,7 +136,7 @@ func (c *Content) complete(ctx context.Context, root cas.Hash) (totals, error) {
 	}
 	w := walker{
 		source: dag.Manifests{Getter: c.cfg.Store},
-		seen:   make(map[cas.Hash]struct{}),
+		seen:   make(map[cas.Hash]totals),
 		manifest: func(h cas.Hash) error {
 			_, _, err := stat(h)
 			return err
@@ -134,8 +146,6 @@ func (c *Content) complete(ctx context.Context, root cas.Hash) (totals, error) {
 			if here && info.Size != p.Encoded {
 				return fmt.Errorf("%w: chunk %s has %d bytes, the manifest says %d", cas.ErrCorrupt, p.Hash, info.Size, p.Encoded)
 			}
-			sum.encoded += p.Encoded
-			sum.pieces++
 			return err
 		},
 		lost: func(h cas.Hash, err error) error {
@@ -145,7 +155,8 @@ func (c *Content) complete(ctx context.Context, root cas.Hash) (totals, error) {
 			return fmt.Errorf("object %s: %w", h, err)
 		},
 	}
-	if err := w.enter(ctx, root, 0); err != nil {
+	sum, err := w.enter(ctx, root, 0)
+	if err != nil {
 		return totals{}, err
 	}
 	if len(missing.Some) > 0 {

@@ -206,7 +206,7 @@ func (s *Sessions) Delete(ctx context.Context, id string) error {
 
 func (s *Sessions) remove(id string) error {
 	var errs []error
-	for _, name := range []string{id + ".tail", id + ".log", id + ".json"} {
+	for _, name := range []string{id + ".tail.new", id + ".json.new", id + ".tail", id + ".log", id + ".json"} {
 		if err := s.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}
@@ -238,19 +238,27 @@ func (s *Sessions) expire(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var errs []error
 	for _, id := range ids {
 		in, err := s.load(id)
 		switch {
-		case errors.Is(err, cas.ErrNotFound) || err == nil && time.Now().Before(in.Expires):
+		case err == nil && (time.Now().Before(in.Expires) || s.busy(id)):
 			continue
 		case err == nil:
 			err = s.Delete(ctx, id)
 		}
 		if err != nil && !errors.Is(err, ErrLocked) && !errors.Is(err, cas.ErrNotFound) {
-			return fmt.Errorf("upload %s: %w", id, err)
+			errs = append(errs, fmt.Errorf("upload %s: %w", id, err)) // the others go all the same
 		}
 	}
-	return nil
+	return errors.Join(errs...)
+}
+
+// busy reports whether a part of the session is on its way.
+func (s *Sessions) busy(id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.held[id] != nil
 }
 
 // Keep calls keep for every chunk of an unfinished session.
@@ -297,8 +305,10 @@ func (s *Sessions) hold(ctx context.Context, id string, interrupt func()) (relea
 			s.mu.Unlock()
 			return func() { s.release(id, mine) }, nil
 		}
-		s.mu.Unlock()
+		// Under the lock: a part that is through must not be interrupted, its
+		// connection may be at the next request already.
 		other.interrupt()
+		s.mu.Unlock()
 		select {
 		case <-other.released:
 		case <-timer.C:
