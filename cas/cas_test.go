@@ -115,7 +115,7 @@ func TestVerify(t *testing.T) {
 		if _, err := cas.Verify(good.Hash(), c.data); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
-		if _, err := cas.Seal(c.data); c.want != cas.ErrHashMismatch && !errors.Is(err, c.want) {
+		if _, err := cas.Seal(c.data); !errors.Is(c.want, cas.ErrHashMismatch) && !errors.Is(err, c.want) {
 			t.Errorf("%s: Seal says %v, want %v", name, err, c.want)
 		}
 	}

@@ -162,37 +162,51 @@ func (m *Manifest) validateDirectory() error {
 	if len(m.Entries) > MaxEntries || len(m.Parts) == 1 {
 		return fmt.Errorf("%w: a directory record of the wrong shape", ErrCorrupt)
 	}
-	var size, count int64
-	prev := ""
-	for i := range m.Entries {
-		e := &m.Entries[i]
-		if err := e.Validate(); err != nil {
-			return err
-		}
-		if e.Name <= prev {
-			return fmt.Errorf("%w: entry %q is out of order", ErrCorrupt, e.Name)
-		}
-		prev = e.Name
-		size += e.Size
-		count++
-		if size > 1<<62 {
-			return fmt.Errorf("%w: sizes overflow", ErrCorrupt)
-		}
+	size, count, err := m.sumEntries()
+	if err == nil && len(m.Parts) > 0 {
+		size, count, err = m.sumParts()
 	}
-	for i := range m.Parts {
-		p := &m.Parts[i]
-		if p.Hash.IsZero() || p.Count < 1 || p.First <= prev || CheckName(p.First) != nil {
-			return fmt.Errorf("%w: directory part %d", ErrCorrupt, i)
-		}
-		prev = p.First
-		size += p.Size
-		count += p.Count
-		if size > 1<<62 || count > 1<<62 {
-			return fmt.Errorf("%w: sizes overflow", ErrCorrupt)
-		}
+	if err != nil {
+		return err
 	}
 	if size != m.Size || count != m.Count {
 		return fmt.Errorf("%w: the entries do not add up to the sizes of the record", ErrCorrupt)
 	}
 	return nil
+}
+
+var errOverflow = fmt.Errorf("%w: sizes overflow", ErrCorrupt)
+
+func (m *Manifest) sumEntries() (size, count int64, err error) {
+	prev := ""
+	for i := range m.Entries {
+		e := &m.Entries[i]
+		if err := e.Validate(); err != nil {
+			return 0, 0, err
+		}
+		if e.Name <= prev {
+			return 0, 0, fmt.Errorf("%w: entry %q is out of order", ErrCorrupt, e.Name)
+		}
+		prev = e.Name
+		if size += e.Size; size > maxSize {
+			return 0, 0, errOverflow
+		}
+	}
+	return size, int64(len(m.Entries)), nil
+}
+
+func (m *Manifest) sumParts() (size, count int64, err error) {
+	prev := ""
+	for i := range m.Parts {
+		p := &m.Parts[i]
+		if p.Hash.IsZero() || p.Count < 1 || p.First <= prev || CheckName(p.First) != nil {
+			return 0, 0, fmt.Errorf("%w: directory part %d", ErrCorrupt, i)
+		}
+		prev = p.First
+		size += p.Size
+		if count += p.Count; size > maxSize || count > maxSize {
+			return 0, 0, errOverflow
+		}
+	}
+	return size, count, nil
 }

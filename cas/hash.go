@@ -24,7 +24,7 @@ func ParseHash(s string) (Hash, error) {
 	if len(s) != 2*HashSize {
 		return Hash{}, fmt.Errorf("%w: want 64 hexadecimal digits, have %d characters", ErrBadHash, len(s))
 	}
-	for i := 0; i < len(s); i++ {
+	for i := range len(s) {
 		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
 			return Hash{}, fmt.Errorf("%w: character %d is not a lower-case hexadecimal digit", ErrBadHash, i+1)
 		}

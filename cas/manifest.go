@@ -265,27 +265,30 @@ func (m *Manifest) validateFile() error {
 		return fmt.Errorf("%w: directory entries in a file", ErrCorrupt)
 	case len(m.Pieces) > 0 && len(m.Nodes) > 0:
 		return fmt.Errorf("%w: pieces and nodes in one record", ErrCorrupt)
-	case m.Kind == KindNode && (m.MediaType != "" || !m.Raw.IsZero() || !m.SHA256.IsZero()):
-		return fmt.Errorf("%w: a node has fields of a root", ErrCorrupt)
-	case m.Kind == KindNode && m.Count == 0:
-		return fmt.Errorf("%w: empty node", ErrCorrupt)
-	case m.Kind == KindFile && (m.Raw.IsZero() || m.SHA256.IsZero()):
-		return fmt.Errorf("%w: a file without digests", ErrCorrupt)
-	case m.Kind == KindFile && m.MediaType == "":
-		return fmt.Errorf("%w: a file without a media type", ErrCorrupt)
-	}
-	if m.Kind == KindFile {
-		if err := CheckMediaType(m.MediaType); err != nil {
-			return err
-		}
-	}
-	if m.Size > 0 && m.Count != (m.Size-1)/PieceSize+1 || m.Size == 0 && m.Count != 0 {
+	case m.Size > 0 && m.Count != (m.Size-1)/PieceSize+1, m.Size == 0 && m.Count != 0:
 		return fmt.Errorf("%w: %d pieces cannot hold %d bytes", ErrCorrupt, m.Count, m.Size)
+	}
+	if err := m.validateHead(); err != nil {
+		return err
 	}
 	if len(m.Nodes) > 0 {
 		return m.validateNodes()
 	}
 	return m.validatePieces()
+}
+
+// validateHead checks the fields that a root has and an inner node has not.
+func (m *Manifest) validateHead() error {
+	if m.Kind == KindFile {
+		if m.Raw.IsZero() || m.SHA256.IsZero() {
+			return fmt.Errorf("%w: a file without digests", ErrCorrupt)
+		}
+		return CheckMediaType(m.MediaType)
+	}
+	if m.MediaType != "" || !m.Raw.IsZero() || !m.SHA256.IsZero() || m.Count == 0 {
+		return fmt.Errorf("%w: an inner node with fields of a root, or empty", ErrCorrupt)
+	}
+	return nil
 }
 
 func (m *Manifest) validatePieces() error {
@@ -352,7 +355,7 @@ func CheckMediaType(s string) error {
 	if err != nil || !strings.Contains(t, "/") || s != strings.ToLower(s) {
 		return fmt.Errorf("%w: media type %q", ErrCorrupt, s)
 	}
-	for i := 0; i < len(s); i++ {
+	for i := range len(s) {
 		if s[i] < ' ' || s[i] > '~' {
 			return fmt.Errorf("%w: media type %q", ErrCorrupt, s)
 		}

@@ -87,9 +87,12 @@ func eachField(b []byte, f func(recordField) error) error {
 	return nil
 }
 
-// size reads a byte or piece count: at most 2^62, so that sums of two fit.
+// maxSize is the largest size in a record, so that a sum of two fits.
+const maxSize = 1 << 62
+
+// size reads a byte or piece count.
 func (f recordField) size(dst *int64) error {
-	if !f.isNum || f.num > 1<<62 {
+	if !f.isNum || f.num > maxSize {
 		return fmt.Errorf("%w: field %d is no size", ErrCorrupt, f.number)
 	}
 	*dst = int64(f.num)

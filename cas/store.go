@@ -8,6 +8,7 @@ package cas
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -105,7 +106,7 @@ func Load(b Body, buf []byte) ([]byte, error) {
 	}
 	buf = buf[:n]
 	if m, err := b.ReadAt(buf, 0); int64(m) < n {
-		if err == nil || err == io.EOF {
+		if err == nil || errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
 		return nil, fmt.Errorf("cas: read %d of %d bytes: %w", m, n, err)

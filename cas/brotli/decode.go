@@ -158,7 +158,7 @@ func (d *decoder) compressed(mlen int) error {
 // written out. 56 loaded bits are enough for a command symbol (15), for both
 // of its lengths (24 + 24), for three literals (15 each), and for a distance
 // (15 + 24).
-func (d *decoder) commands(mlen int) error {
+func (d *decoder) commands(mlen int) error { //nolint:funlen // cut apart, it is half as fast
 	src, ip, acc, have := d.in.src, d.in.pos, d.in.acc, d.in.have
 	out, pos, end := d.out, d.pos, d.pos+mlen
 	lit := &d.lit.entries

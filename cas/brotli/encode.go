@@ -22,6 +22,7 @@ package brotli
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/bits"
 	"sync"
@@ -65,8 +66,11 @@ func (e *encoder) encode(piece []byte) ([]byte, error) {
 		return rawForm(piece), nil
 	}
 	e.check, err = Decode(e.check[:0], stored)
-	if err != nil || !bytes.Equal(e.check, piece) {
-		return nil, fmt.Errorf("%w: the encoder's output does not decode to its input: %v", cas.ErrCorrupt, err)
+	if err == nil && !bytes.Equal(e.check, piece) {
+		err = errors.New("other bytes came back")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: the encoder's output does not decode to its input: %w", cas.ErrCorrupt, err)
 	}
 	return bytes.Clone(stored), nil
 }
@@ -154,7 +158,7 @@ func realign(dst, stream []byte) ([]byte, error) {
 	head := cas.Head()
 	dst = append(dst, head[0], head[1])
 	start := len(dst)
-	for i := 0; i < n; i++ {
+	for i := range n {
 		b := stream[i] >> 4
 		if i+1 < n {
 			b |= stream[i+1] << 4

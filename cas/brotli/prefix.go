@@ -180,10 +180,7 @@ func readComplexCode(r *bitReader, lengths []uint8, skip int) error {
 	if space != 0 && codes != 1 {
 		return shapeErr("a code-length code that is not complete")
 	}
-	table, err := codeLengthTable(&codeLengths, codes)
-	if err != nil {
-		return err
-	}
+	table := codeLengthTable(&codeLengths, codes)
 	return readLengths(r, lengths, &table)
 }
 
@@ -211,7 +208,7 @@ func readCodeLengthLength(r *bitReader) uint8 {
 }
 
 // codeLengthTable makes a 32-entry look-up of symbol<<8 | length.
-func codeLengthTable(lengths *[18]uint8, codes int) (table [32]uint16, err error) {
+func codeLengthTable(lengths *[18]uint8, codes int) (table [32]uint16) {
 	code := 0
 	for l := uint8(1); l <= 5; l++ {
 		for sym, have := range lengths {
@@ -222,7 +219,7 @@ func codeLengthTable(lengths *[18]uint8, codes int) (table [32]uint16, err error
 				for i := range table {
 					table[i] = uint16(sym) << 8
 				}
-				return table, nil
+				return table
 			}
 			rev := int(bits.Reverse8(uint8(code)) >> (8 - l))
 			for i := rev; i < 32; i += 1 << l {
@@ -232,7 +229,7 @@ func codeLengthTable(lengths *[18]uint8, codes int) (table [32]uint16, err error
 		}
 		code <<= 1
 	}
-	return table, nil
+	return table
 }
 
 // readLengths reads the lengths of the symbols themselves, with their repeats.

@@ -127,7 +127,7 @@ func (b *builder) finish(mediaType string, sha256 cas.Hash) (Object, error) {
 		if err := b.push(0, n); err != nil {
 			return Object{}, err
 		}
-		for level := 0; level < len(b.levels)-1; level++ {
+		for level := 0; level < len(b.levels)-1; level++ { //nolint:intrange // push may add a level
 			up, err := b.nodeNode(level)
 			if err != nil {
 				return Object{}, err

@@ -61,7 +61,7 @@ func (p *Partial) Append(ctx context.Context, r io.Reader, record func(link cas.
 		tail = append([]byte(nil), b...)
 		return nil
 	}
-	_, err = u.pieces(r, p.sum, p.Pieces(), keep, func(link cas.Piece, state []byte) error {
+	err = u.pieces(r, p.sum, p.Pieces(), keep, func(link cas.Piece, state []byte) error {
 		if err := record(link, state); err != nil {
 			return err
 		}
@@ -87,7 +87,7 @@ func (p *Partial) Finish(ctx context.Context, tail []byte, mediaType string) (Ob
 	}
 	if len(tail) > 0 {
 		p.sum.Write(tail)
-		link, err := p.w.piece(u.ctx, tail, p.Pieces(), func() {})
+		link, err := p.w.piece(u.ctx, tail, p.Pieces(), func() {}) //nolint:contextcheck // begin has it
 		if err != nil {
 			return Object{}, u.fail(err)
 		}

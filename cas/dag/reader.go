@@ -92,14 +92,13 @@ func AtJoined(offset int64) Place { return Place{offset: offset, joined: true} }
 // cas.ErrCorrupt.
 func Spans(ctx context.Context, s Source, root *cas.Manifest, from Place) iter.Seq2[Span, error] {
 	return func(yield func(Span, error) bool) {
-		w := walk{ctx: ctx, source: s, from: from, yield: yield}
+		w := walk{source: s, from: from, yield: yield}
 		w.at.Joined = cas.BodyOffset
-		w.record(root, 0)
+		w.record(ctx, root, 0)
 	}
 }
 
 type walk struct {
-	ctx    context.Context
 	source Source
 	from   Place
 	yield  func(Span, error) bool
@@ -124,7 +123,7 @@ func (w *walk) before(size, encoded, count int64) bool {
 }
 
 // record yields all pieces below m and reports whether to go on.
-func (w *walk) record(m *cas.Manifest, depth int) bool {
+func (w *walk) record(ctx context.Context, m *cas.Manifest, depth int) bool {
 	if depth > cas.MaxDepth {
 		return w.yield(Span{}, fmt.Errorf("%w: a tree of more than %d levels", cas.ErrCorrupt, cas.MaxDepth))
 	}
@@ -144,7 +143,7 @@ func (w *walk) record(m *cas.Manifest, depth int) bool {
 		if w.before(n.Size, n.Encoded, n.Count) {
 			continue
 		}
-		child, err := w.source.Manifest(w.ctx, n.Hash)
+		child, err := w.source.Manifest(ctx, n.Hash)
 		if err == nil && (child.Kind != cas.KindNode || child.Count != n.Count || child.Size != n.Size || child.Encoded != n.Encoded) {
 			err = fmt.Errorf("%w: node %s is not what its link says", cas.ErrCorrupt, n.Hash)
 		}
@@ -152,7 +151,7 @@ func (w *walk) record(m *cas.Manifest, depth int) bool {
 			w.yield(Span{}, err)
 			return false
 		}
-		if !w.record(child, depth+1) {
+		if !w.record(ctx, child, depth+1) {
 			return false
 		}
 	}

@@ -36,8 +36,8 @@ const (
 type Tree struct {
 	w      *Writer
 	g      *errgroup.Group
-	ctx    context.Context
-	mu     sync.Mutex // guards the fields of every node that a file fills in later
+	ctx    context.Context //nolint:containedctx // the group's own: it ends with the group
+	mu     sync.Mutex      // guards the fields of every node that a file fills in later
 	root   *treeNode
 	count  int
 	pieces int64

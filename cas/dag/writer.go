@@ -65,7 +65,7 @@ func (w *Writer) File(ctx context.Context, r io.Reader, mediaType string) (Objec
 	}
 	u := w.begin(ctx)
 	sum := sha256.New()
-	if _, err := u.pieces(r, sum, 0, nil, nil); err != nil {
+	if err := u.pieces(r, sum, 0, nil, nil); err != nil {
 		return Object{}, u.fail(err)
 	}
 	return u.finish(mediaType, sum)
@@ -75,7 +75,7 @@ func (w *Writer) File(ctx context.Context, r io.Reader, mediaType string) (Objec
 type upload struct {
 	w     *Writer
 	g     *errgroup.Group
-	ctx   context.Context
+	ctx   context.Context //nolint:containedctx // the group's own: it ends with the group
 	build builder
 }
 
@@ -129,7 +129,7 @@ type durable func(link cas.Piece, state []byte) error
 // order. first is the index of the first piece. If keep is given, the last
 // piece goes there instead if it is shorter than cas.PieceSize; pieces
 // returns after all are durable.
-func (u *upload) pieces(r io.Reader, sum hash.Hash, first int64, keep func([]byte) error, done durable) (int64, error) {
+func (u *upload) pieces(r io.Reader, sum hash.Hash, first int64, keep func([]byte) error, done durable) error {
 	lane := make(chan *ticket, u.w.lane)
 	collected := make(chan error, 1)
 	u.g.Go(func() error { // a failure here ends the reading, too
@@ -137,12 +137,12 @@ func (u *upload) pieces(r io.Reader, sum hash.Hash, first int64, keep func([]byt
 		collected <- err
 		return err
 	})
-	n, err := u.cut(r, sum, first, lane, keep, done != nil)
+	err := u.cut(r, sum, first, lane, keep, done != nil)
 	close(lane)
 	if cerr := <-collected; err == nil {
 		err = cerr
 	}
-	return n, err
+	return err
 }
 
 // fill reads until b is full or r fails; io.EOF, and nothing else, is r's
@@ -160,16 +160,14 @@ func fill(r io.Reader, b []byte) (n int, err error) {
 	return n, err
 }
 
-// cut is the reading end of the lane. It returns how many bytes of r it read.
-func (u *upload) cut(r io.Reader, sum hash.Hash, index int64, lane chan<- *ticket, keep func([]byte) error, states bool) (int64, error) {
-	var read int64
+// cut is the reading end of the lane.
+func (u *upload) cut(r io.Reader, sum hash.Hash, index int64, lane chan<- *ticket, keep func([]byte) error, states bool) error {
 	for {
 		if err := u.w.flight.Acquire(u.ctx, cas.PieceSize); err != nil {
-			return read, err
+			return err
 		}
 		buf := pieceBuffers.Get().(*[cas.PieceSize]byte)
 		n, err := fill(r, buf[:])
-		read += int64(n)
 		end := err == io.EOF //nolint:errorlint // whoever wraps it means a failure
 		partial := end && n > 0 && keep != nil
 		if err != nil && !end || n == 0 || partial {
@@ -180,24 +178,24 @@ func (u *upload) cut(r io.Reader, sum hash.Hash, index int64, lane chan<- *ticke
 			}
 			pieceBuffers.Put(buf)
 			u.w.flight.Release(cas.PieceSize)
-			return read, err
+			return err
 		}
 		sum.Write(buf[:n])
 		t := &ticket{done: make(chan struct{})}
 		u.start(t, buf, n, index)
 		if states {
 			if t.sum, err = sumState(sum); err != nil {
-				return read, err
+				return err
 			}
 		}
 		index++
 		select {
 		case lane <- t:
 		case <-u.ctx.Done():
-			return read, context.Cause(u.ctx)
+			return context.Cause(u.ctx)
 		}
 		if end {
-			return read, nil
+			return nil
 		}
 	}
 }

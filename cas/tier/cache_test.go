@@ -47,6 +47,7 @@ func cache(t *testing.T, cfg tier.CacheConfig) (*tier.Cache, *onDisk) {
 
 func TestCacheIsAStore(t *testing.T) {
 	castest.Run(t, func(t *testing.T) cas.Store {
+		t.Helper()
 		c, err := tier.NewCache(castestStore(t), tier.CacheConfig{})
 		if err != nil {
 			t.Fatal(err)
@@ -56,6 +57,7 @@ func TestCacheIsAStore(t *testing.T) {
 }
 
 func castestStore(t *testing.T) cas.Store {
+	t.Helper()
 	m, err := mem.New(mem.Config{})
 	if err != nil {
 		t.Fatal(err)

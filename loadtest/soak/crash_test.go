@@ -68,6 +68,7 @@ func TestCrashUploads(t *testing.T) {
 
 // uploadUntilDeath sends objects and chunks until the node is gone.
 func uploadUntilDeath(ctx context.Context, t *testing.T, url string, rng *rand.Rand, acked *acknowledged) {
+	t.Helper()
 	for ctx.Err() == nil {
 		body := content(rng)
 		var err error
@@ -76,8 +77,7 @@ func uploadUntilDeath(ctx context.Context, t *testing.T, url string, rng *rand.R
 		} else {
 			err = postObject(ctx, url, body, acked)
 		}
-		var refused *statusError
-		if errors.As(err, &refused) {
+		if _, refused := errors.AsType[*statusError](err); refused {
 			t.Errorf("an upload was refused: %v", err)
 		}
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -188,11 +189,9 @@ func TestDiskFull(t *testing.T) {
 			noise[j] = byte(rng.Uint32())
 		}
 		err := postObject(t.Context(), n.url, bytes.Clone(noise), acked)
-		switch e := err.(type) {
-		case nil:
-		case *statusError:
-			full = e
-		default:
+		if refused, ok := errors.AsType[*statusError](err); ok {
+			full = refused
+		} else if err != nil {
 			t.Fatal(err)
 		}
 		if i > 10 {
