@@ -33,7 +33,7 @@ func (n *Node) retry(ctx context.Context, do func(context.Context) error) error 
 		if asked > maxAsked {
 			return fmt.Errorf("%w; try again in %v", err, asked)
 		}
-		jittered := pause/2 + rand.N(pause) //nolint:gosec // nobody gains by guessing a pause
+		jittered := pause/2 + rand.N(pause)
 		if err := sleep(ctx, max(asked, jittered)); err != nil {
 			return err
 		}
