@@ -22,14 +22,39 @@ import (
 
 // acknowledged is what the node has said that it keeps, by its URL.
 type acknowledged struct {
+	news chan struct{} // one per acknowledgement, as far as somebody counts them
 	mu   sync.Mutex
 	sums map[string][32]byte // guarded by mu: SHA-256 of what the URL must return
+}
+
+func newAcknowledged() *acknowledged {
+	return &acknowledged{news: make(chan struct{}, 1024), sums: map[string][32]byte{}}
 }
 
 func (a *acknowledged) add(url string, body []byte) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.sums[url] = sha256.Sum256(body)
+	select {
+	case a.news <- struct{}{}:
+	default:
+	}
+}
+
+// await returns after n more acknowledgements.
+func (a *acknowledged) await(t *testing.T, n int) {
+	t.Helper()
+	for len(a.news) > 0 {
+		<-a.news
+	}
+	late := time.After(30 * time.Second)
+	for range n {
+		select {
+		case <-a.news:
+		case <-late:
+			t.Fatal("the node acknowledges nothing any more")
+		}
+	}
 }
 
 // TestCrashUploads kills the node at random moments of uploads. Whatever it
@@ -44,7 +69,7 @@ func TestCrashUploads(t *testing.T) {
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	n := startNode(t, "--scrub-rate", "0")
-	acked := &acknowledged{sums: map[string][32]byte{}}
+	acked := newAcknowledged()
 	for round := range rounds {
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
@@ -52,7 +77,8 @@ func TestCrashUploads(t *testing.T) {
 			own := rand.New(rand.NewPCG(rng.Uint64(), uint64(worker)))
 			wg.Go(func() { uploadUntilDeath(ctx, t, n.url, own, acked) })
 		}
-		time.Sleep(time.Duration(20+rng.IntN(400)) * time.Millisecond) // the random moment
+		// The moment is random: the other uploads are anywhere by then.
+		acked.await(t, 1+rng.IntN(20))
 		n.kill()
 		cancel()
 		wg.Wait()

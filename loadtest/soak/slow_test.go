@@ -182,7 +182,7 @@ func TestDiskFull(t *testing.T) {
 	n := startNode(t, "--max-bytes", "3MiB", "--scrub-rate", "0", "--grace", "0s")
 	noise := make([]byte, 1<<20)
 	rng := rand.New(rand.NewPCG(1, 1))
-	acked := &acknowledged{sums: map[string][32]byte{}}
+	acked := newAcknowledged()
 	var full *statusError
 	for i := 0; full == nil; i++ {
 		for j := range noise {
@@ -210,7 +210,7 @@ func TestDiskFull(t *testing.T) {
 // TestDrain: on SIGTERM the node finishes what it is sending, and ends well.
 func TestDrain(t *testing.T) {
 	n := startNode(t, "--scrub-rate", "0")
-	acked := &acknowledged{sums: map[string][32]byte{}}
+	acked := newAcknowledged()
 	body := make([]byte, 24<<20)
 	rng := rand.New(rand.NewPCG(3, 3))
 	for i := range body {
