@@ -9,10 +9,11 @@ import (
 // devRequest reports whether a request without a token comes from a person at
 // this machine, as far as a server can know. Loopback is not enough: behind a
 // proxy everybody is loopback, and any web page can post to localhost. So it
-// must not carry a trace of a proxy, of a page of another origin, or of a name
+// must not carry a trace of a proxy (which HTTP/1.0 is, too: some still speak it
+// to their upstream), of a page of another origin, or of a name
 // that only resolves to this machine (DNS rebinding).
 func devRequest(r *http.Request, c Conn) bool {
-	return !c.Proxy && plain(c.Remote).IsLoopback() &&
+	return !c.Proxy && plain(c.Remote).IsLoopback() && r.ProtoAtLeast(1, 1) &&
 		!forwarded(r.Header) && !foreignPage(r) && IsLoopbackHost(r.Host)
 }
 
@@ -20,7 +21,7 @@ func devRequest(r *http.Request, c Conn) bool {
 func forwarded(h http.Header) bool {
 	for name := range h {
 		switch name := strings.ToLower(name); {
-		case name == "forwarded", name == "via", strings.HasPrefix(name, "x-forwarded-"):
+		case name == "forwarded", name == "via", name == "x-real-ip", strings.HasPrefix(name, "x-forwarded-"):
 			return true
 		}
 	}

@@ -2,27 +2,83 @@ package content
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync"
 
 	"github.com/maypok86/otter/v2"
 
 	"inos.dev/edge/cas"
 	"inos.dev/edge/cas/brotli"
-	"inos.dev/edge/cas/dag"
 )
 
-// manifestCache keeps parsed manifests.
+// manifestCache keeps parsed manifests, and the names of chunks that are none.
 type manifestCache struct {
-	source dag.Source
-	cache  *otter.Cache[cas.Hash, *cas.Manifest]
+	c       *Content
+	cache   *otter.Cache[cas.Hash, *cas.Manifest]
+	strange *otter.Cache[cas.Hash, struct{}]
 }
 
-func newManifestCache(limit int64, source dag.Source) (*manifestCache, error) {
+// maxStrange bounds the remembered chunks that are no manifests: about 8 MB.
+const maxStrange = 1 << 16
+
+func newManifestCache(limit int64, c *Content) (*manifestCache, error) {
 	cache, err := otter.New(&otter.Options[cas.Hash, *cas.Manifest]{
 		MaximumWeight: uint64(limit),
 		Weigher:       func(_ cas.Hash, m *cas.Manifest) uint32 { return uint32(manifestWeight(m)) },
 	})
-	return &manifestCache{source, cache}, err
+	if err != nil {
+		return nil, err
+	}
+	strange, err := otter.New(&otter.Options[cas.Hash, struct{}]{MaximumSize: maxStrange})
+	return &manifestCache{c, cache, strange}, err
+}
+
+// get returns a manifest; one that is not in memory is opened, decoded and
+// parsed once for all that wait for it.
+func (m *manifestCache) get(ctx context.Context, h cas.Hash) (*cas.Manifest, error) {
+	if _, no := m.strange.GetIfPresent(h); no {
+		return nil, fmt.Errorf("chunk %s: %w", h, cas.ErrNotObject)
+	}
+	// Others may wait for this one: it does not end with its first caller.
+	found, err := m.cache.Get(context.WithoutCancel(ctx), h, otter.LoaderFunc[cas.Hash, *cas.Manifest](m.load))
+	if errors.Is(err, cas.ErrNotObject) {
+		m.strange.Set(h, struct{}{})
+	}
+	return found, err
+}
+
+// load decodes on one of the cores that clients may use.
+func (m *manifestCache) load(ctx context.Context, h cas.Hash) (*cas.Manifest, error) {
+	body, _, err := m.c.Open(ctx, h)
+	if err != nil {
+		return nil, err
+	}
+	found, err := m.parse(ctx, h, body)
+	return found, errors.Join(err, body.Close())
+}
+
+func (m *manifestCache) parse(ctx context.Context, h cas.Hash, body cas.Body) (*cas.Manifest, error) {
+	if err := m.c.cpu.Acquire(ctx, 1); err != nil {
+		return nil, err
+	}
+	defer m.c.cpu.Release(1)
+	in, out := m.c.pieces.buffer(), m.c.pieces.buffer()
+	defer m.c.pieces.release(in)
+	defer m.c.pieces.release(out)
+	stored, err := cas.Load(body, *in)
+	if err != nil {
+		return nil, err
+	}
+	record, err := brotli.Decode((*out)[:0], stored)
+	if err != nil {
+		return nil, fmt.Errorf("%w: chunk %s: %w", cas.ErrCorrupt, h, err)
+	}
+	found, err := cas.ParseManifest(record)
+	if err != nil {
+		return nil, fmt.Errorf("chunk %s: %w", h, err)
+	}
+	return found, nil
 }
 
 // manifestWeight is about how much memory a manifest takes.
@@ -35,18 +91,6 @@ func manifestWeight(m *cas.Manifest) int {
 		n += 72 + len(p.First)
 	}
 	return n
-}
-
-func (c *manifestCache) get(ctx context.Context, h cas.Hash) (*cas.Manifest, error) {
-	if m, ok := c.cache.GetIfPresent(h); ok {
-		return m, nil
-	}
-	m, err := c.source.Manifest(ctx, h)
-	if err != nil {
-		return nil, err
-	}
-	c.cache.Set(h, m)
-	return m, nil
 }
 
 // decoded is a piece in memory with its BLAKE3.

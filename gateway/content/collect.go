@@ -33,6 +33,10 @@ func (c *Content) Collect(ctx context.Context) (Collected, error) {
 	if c.cfg.Sweep == nil {
 		return Collected{}, errors.New("content: this store does not collect")
 	}
+	if !c.collecting.TryLock() {
+		return Collected{}, errors.New("a collection is under way; wait for it")
+	}
+	defer c.collecting.Unlock()
 	var done Collected
 	live := &hashSet{}
 	before := time.Now().Add(-c.cfg.Grace)
@@ -63,14 +67,34 @@ func (c *Content) mark(ctx context.Context, live *hashSet, done *Collected) erro
 		},
 	}
 	return c.eachObject(ctx, func(r catalog.Record) error {
-		if !r.Policy.Expires.IsZero() && r.Policy.Expires.Before(time.Now()) {
+		gone, err := c.expire(ctx, r)
+		if err != nil {
+			return err
+		}
+		if gone {
 			done.Expired++
-			return ignoreNotFound(c.cfg.Catalog.Delete(ctx, r.Hash))
+			return nil
 		}
 		done.Objects++
-		_, err := w.enter(ctx, r.Hash, 0)
+		_, err = w.enter(ctx, r.Hash, 0)
 		return err
 	})
+}
+
+// expire takes an object off the list if its time is over, by what the list
+// says at that moment.
+func (c *Content) expire(ctx context.Context, r catalog.Record) (gone bool, err error) {
+	over := func(p catalog.Policy) bool { return !p.Expires.IsZero() && p.Expires.Before(time.Now()) }
+	if !over(r.Policy) {
+		return false, nil
+	}
+	c.list.Lock()
+	defer c.list.Unlock()
+	now, err := c.cfg.Catalog.Get(ctx, r.Hash)
+	if err != nil || !over(now.Policy) {
+		return err != nil, ignoreNotFound(err)
+	}
+	return true, c.cfg.Catalog.Delete(ctx, r.Hash)
 }
 
 // eachObject calls f for every object on the list, page by page.

@@ -12,7 +12,6 @@ package content
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"runtime"
 	"sync"
@@ -23,7 +22,6 @@ import (
 
 	"inos.dev/edge/cas"
 	"inos.dev/edge/cas/brotli"
-	"inos.dev/edge/cas/dag"
 	"inos.dev/edge/gateway/catalog"
 	"inos.dev/edge/mesh/exchange"
 )
@@ -64,6 +62,9 @@ type Config struct {
 	Decoders int
 	// DecodedBytes bounds the decoded pieces in memory. Default 64 MiB.
 	DecodedBytes int64
+	// HeldBytes bounds the decoded and filled bytes that answers under way hold
+	// on top of the caches. Default 128 MiB.
+	HeldBytes int64
 	// ManifestBytes bounds the parsed manifests in memory. Default 32 MiB.
 	ManifestBytes int64
 	// Grace is how long a chunk that no object names lives. Default 24 h.
@@ -78,7 +79,7 @@ func (c *Config) validate() error {
 	if c.Store == nil || c.Catalog == nil || c.Keeper == nil {
 		return errors.New("content: Store, Keeper and Catalog are required")
 	}
-	if c.Decoders < 0 || c.DecodedBytes < 0 || c.ManifestBytes < 0 || c.Grace < 0 {
+	if c.Decoders < 0 || c.DecodedBytes < 0 || c.HeldBytes < 0 || c.ManifestBytes < 0 || c.Grace < 0 {
 		return errors.New("content: limits must not be negative; 0 means the default")
 	}
 	if c.Decoders == 0 {
@@ -86,6 +87,9 @@ func (c *Config) validate() error {
 	}
 	if c.DecodedBytes == 0 {
 		c.DecodedBytes = 64 << 20
+	}
+	if c.HeldBytes == 0 {
+		c.HeldBytes = 128 << 20
 	}
 	if c.ManifestBytes == 0 {
 		c.ManifestBytes = 32 << 20
@@ -105,8 +109,14 @@ type Content struct {
 	cpu       *semaphore.Weighted
 	pieces    *pieceCache
 	manifests *manifestCache
-	checks    chan cas.Hash // objects whose digests are to be checked, see Run
-	removing  sync.Mutex    // keeps markChecked from putting back what Remove takes away
+	checks    chan cas.Hash       // objects whose digests are to be checked, see Run
+	held      *semaphore.Weighted // bytes in memory that answers hold, see hold.go
+	// list is held for reading by who writes a record, and for writing by who
+	// looks at one before: nobody puts back what was removed, or removes what
+	// was prolonged.
+	list sync.RWMutex
+	// collecting is held by the one collection that runs.
+	collecting sync.Mutex
 }
 
 // New returns a Content. It starts nothing.
@@ -114,12 +124,12 @@ func New(cfg Config) (*Content, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	c := &Content{cfg: cfg, cpu: semaphore.NewWeighted(int64(cfg.Decoders)), checks: make(chan cas.Hash, maxChecks)}
+	c := &Content{cfg: cfg, cpu: semaphore.NewWeighted(int64(cfg.Decoders)), held: semaphore.NewWeighted(cfg.HeldBytes), checks: make(chan cas.Hash, maxChecks)}
 	var err error
 	if c.pieces, err = newPieceCache(cfg.DecodedBytes); err != nil {
 		return nil, err
 	}
-	if c.manifests, err = newManifestCache(cfg.ManifestBytes, dag.Manifests{Getter: getter{c}}); err != nil {
+	if c.manifests, err = newManifestCache(cfg.ManifestBytes, c); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -128,8 +138,6 @@ func New(cfg Config) (*Content, error) {
 // From says where a body came from.
 type From struct {
 	Filled   bool          // it was not here before
-	Source   string        // the provider that had it, if it was filled
-	Kept     bool          // it is in the store now
 	FillTime time.Duration // how long the fill took
 }
 
@@ -164,20 +172,13 @@ func (c *Content) open(ctx context.Context, h cas.Hash, patient bool) (cas.Body,
 	if err != nil {
 		return nil, From{}, err
 	}
-	return cas.BytesBody(r.Chunk.Bytes()), From{Filled: r.Source != exchange.Local, Source: r.Source, Kept: true, FillTime: r.Took}, nil
+	body, err = c.hold(ctx, r.Chunk.Bytes())
+	return body, From{Filled: r.Source != exchange.Local, FillTime: r.Took}, err
 }
 
 // localMiss is the answer of a node that asks nobody.
 func localMiss(h cas.Hash) error {
 	return &exchange.MissError{Hash: h, Tried: []exchange.Attempt{{Source: exchange.Local, Outcome: exchange.SaidNo}}}
-}
-
-// getter is Content as a dag.Getter: manifests are filled like all chunks.
-type getter struct{ c *Content }
-
-func (g getter) Open(ctx context.Context, h cas.Hash) (cas.Body, error) {
-	body, _, err := g.c.Open(ctx, h)
-	return body, err
 }
 
 // Prefetch starts to fill a chunk that is not here, and does not wait.
@@ -233,11 +234,12 @@ func (c *Content) PutForeign(ctx context.Context, h cas.Hash, data []byte) (adde
 	if err != nil {
 		return false, err
 	}
-	if _, err := c.cfg.Keeper.Touch(ctx, h); err == nil {
-		return false, nil
-	}
-	if err := c.checkCanonical(ctx, chunk); err != nil {
-		return false, err
+	// What is on the list of chunks was canonical when it came. It goes to the
+	// store all the same, which repairs what has rotted since.
+	if _, err := c.cfg.Keeper.Touch(ctx, h); err != nil {
+		if err := c.checkCanonical(ctx, chunk); err != nil {
+			return false, err
+		}
 	}
 	added, err = c.cfg.Store.Put(ctx, chunk)
 	if err == nil && c.cfg.Filler != nil {
@@ -284,11 +286,7 @@ func (c *Content) Manifest(ctx context.Context, h cas.Hash) (*cas.Manifest, erro
 	if err := c.cfg.Deny.Check(h); err != nil {
 		return nil, err
 	}
-	m, err := c.manifests.get(ctx, h)
-	if err != nil && (errors.Is(err, cas.ErrShape) || errors.Is(err, cas.ErrTooLarge)) {
-		return nil, fmt.Errorf("%w: %w", cas.ErrCorrupt, err)
-	}
-	return m, err
+	return c.manifests.get(ctx, h)
 }
 
 // Upload is foreign bytes that claim to be a chunk.

@@ -22,6 +22,9 @@ type Commit struct {
 	// Written is set if this node has just cut and hashed the object itself:
 	// nothing has to be checked then.
 	Written *dag.Object
+	// Began is when that writing began. What took longer than half of the grace
+	// time is checked like any other, since the collector may have been there.
+	Began time.Time
 }
 
 // Commit checks that all of an object is here (unless this node wrote it) and
@@ -47,7 +50,7 @@ func (c *Content) Commit(ctx context.Context, req Commit) (r catalog.Record, cre
 	if req.Policy != nil {
 		r.Policy = *req.Policy
 	}
-	if err := c.cfg.Catalog.Put(ctx, r); err != nil {
+	if err := c.putRecord(ctx, r); err != nil {
 		return catalog.Record{}, false, err
 	}
 	if r, err = c.cfg.Catalog.Get(ctx, o.Hash); err != nil {
@@ -72,6 +75,11 @@ func clip(name string) string {
 // to be right.
 func (c *Content) describe(ctx context.Context, req Commit) (dag.Object, bool, error) {
 	if req.Written != nil {
+		if !req.Began.IsZero() && time.Since(req.Began) > c.cfg.Grace/2 {
+			if _, err := c.complete(ctx, req.Written.Hash); err != nil {
+				return dag.Object{}, false, err
+			}
+		}
 		return *req.Written, true, nil
 	}
 	if err := c.cfg.Deny.Check(req.Hash); err != nil {
@@ -112,13 +120,21 @@ func (c *Content) Objects(ctx context.Context, after cas.Hash, limit int) ([]cat
 // Remove takes an object off the list. Its chunks go with the next collection
 // after the grace time, unless others hold them.
 func (c *Content) Remove(ctx context.Context, h cas.Hash) error {
-	c.removing.Lock()
-	defer c.removing.Unlock()
+	c.list.Lock()
+	defer c.list.Unlock()
 	return c.cfg.Catalog.Delete(ctx, h)
+}
+
+func (c *Content) putRecord(ctx context.Context, r catalog.Record) error {
+	c.list.RLock()
+	defer c.list.RUnlock()
+	return c.cfg.Catalog.Put(ctx, r)
 }
 
 // SetPolicy replaces the policy of an object on the list.
 func (c *Content) SetPolicy(ctx context.Context, h cas.Hash, p catalog.Policy) (catalog.Record, error) {
+	c.list.RLock()
+	defer c.list.RUnlock()
 	return c.cfg.Catalog.SetPolicy(ctx, h, p)
 }
 
@@ -141,51 +157,50 @@ func (c *Content) checkLater(h cas.Hash) {
 }
 
 // Run checks, one after the other, the digests of objects that others cut:
-// their manifests are claims until somebody has decoded every piece. It
-// returns nil when ctx is done.
+// their manifests are claims until somebody has decoded every piece. What
+// cannot be checked is logged and stays a claim. It returns nil when ctx is
+// done.
 func (c *Content) Run(ctx context.Context) error {
 	err := c.eachObject(ctx, func(r catalog.Record) error {
-		if r.DigestChecked {
-			return nil
+		if !r.DigestChecked {
+			c.checkDigests(ctx, r.Hash)
 		}
-		return c.checkDigests(ctx, r.Hash)
+		return ctx.Err()
 	})
-	for err == nil {
+	if err != nil && ctx.Err() == nil {
+		c.cfg.Logger.Error("the list of objects cannot be read to its end", "error", err)
+	}
+	for {
 		select {
 		case h := <-c.checks:
-			err = c.checkDigests(ctx, h)
+			c.checkDigests(ctx, h)
 		case <-ctx.Done():
 			return nil
 		}
 	}
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
 }
 
 // checkDigests decodes a whole file. If its digests are wrong, the object is
 // taken off the list: its publisher lied. Other failures leave it unchecked.
-func (c *Content) checkDigests(ctx context.Context, h cas.Hash) error {
+func (c *Content) checkDigests(ctx context.Context, h cas.Hash) {
 	err := c.digestsFit(ctx, h)
 	switch {
-	case ctx.Err() != nil:
-		return ctx.Err()
 	case err == nil:
-		return c.markChecked(ctx, h)
+		err = c.markChecked(ctx, h)
 	case errors.Is(err, cas.ErrCorrupt):
 		c.cfg.Logger.Error("an object is not what its manifest says: taken off the list", "object", h.String(), "error", err)
-		return ignoreNotFound(c.cfg.Catalog.Delete(ctx, h))
+		err = ignoreNotFound(c.Remove(ctx, h))
 	}
-	c.cfg.Logger.Warn("the digests of an object could not be checked", "object", h.String(), "error", err)
-	return nil
+	if err != nil && ctx.Err() == nil {
+		c.cfg.Logger.Warn("the digests of an object could not be checked", "object", h.String(), "error", err)
+	}
 }
 
 // markChecked records that an object's digests are right, unless it was taken
 // off the list meanwhile.
 func (c *Content) markChecked(ctx context.Context, h cas.Hash) error {
-	c.removing.Lock()
-	defer c.removing.Unlock()
+	c.list.Lock()
+	defer c.list.Unlock()
 	r, err := c.cfg.Catalog.Get(ctx, h)
 	if err != nil {
 		return ignoreNotFound(err)

@@ -18,10 +18,11 @@ import (
 type Piece struct {
 	From From
 	// Cached is set if the decoded bytes were in memory.
-	Cached bool
-	raw    []byte
-	body   cas.Body // of a raw-form chunk
-	size   int64
+	Cached  bool
+	raw     []byte
+	release func()   // of what is reserved for raw
+	body    cas.Body // of a raw-form chunk
+	size    int64
 }
 
 // Size is the number of raw bytes.
@@ -44,6 +45,7 @@ func (p *Piece) Close() error {
 	if p.body != nil {
 		return p.body.Close()
 	}
+	p.release()
 	return nil
 }
 
@@ -55,8 +57,7 @@ func (c *Content) Piece(ctx context.Context, h cas.Hash, link *cas.Piece, patien
 		return nil, err
 	}
 	if d, ok := c.pieces.pieces.GetIfPresent(h); ok {
-		p := &Piece{Cached: true, raw: d.raw, size: int64(len(d.raw))}
-		return p, fits(h, link, 0, p.size, d.sum)
+		return c.decodedPiece(ctx, h, d, link, &Piece{Cached: true}, 0)
 	}
 	body, from, err := c.open(ctx, h, patient)
 	if err != nil {
@@ -76,8 +77,22 @@ func (c *Content) Piece(ctx context.Context, h cas.Hash, link *cas.Piece, patien
 	if err := errors.Join(err, body.Close()); err != nil {
 		return nil, err
 	}
-	p := &Piece{From: from, raw: d.raw, size: int64(len(d.raw))}
-	return p, fits(h, link, stored, p.size, d.sum)
+	return c.decodedPiece(ctx, h, d, link, &Piece{From: from}, stored)
+}
+
+// decodedPiece completes p with a decoded piece, once there is room to hold
+// it. stored is 0 if it is not known.
+func (c *Content) decodedPiece(ctx context.Context, h cas.Hash, d decoded, link *cas.Piece, p *Piece, stored int64) (*Piece, error) {
+	p.raw, p.size = d.raw, int64(len(d.raw))
+	if err := fits(h, link, stored, p.size, d.sum); err != nil {
+		return nil, err
+	}
+	var err error
+	p.release, err = c.reserve(ctx, p.size)
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 // fits compares a piece with what its link claims; stored is 0 if it is not
