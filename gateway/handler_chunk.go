@@ -78,11 +78,11 @@ func (g *Gateway) getChunk(rw http.ResponseWriter, r *http.Request) {
 		mediaType = storedType
 	}
 	source := g.metrics.sourceOf(body, from)
-	g.send(w, r, &representation{hash: h, tag: tag, size: body.Size(), mediaType: mediaType,
-		write: func(ctx context.Context, w *recorder, s span) error {
+	g.send(w, r, &representation{hash: h, tag: tag, size: body.Size(), mediaType: mediaType, filled: from.Filled,
+		write: func(_ context.Context, w *recorder, s span) error {
 			n, err := body.WriteSection(w, s.start, s.length)
 			source.Add(float64(n))
-			return errors.Join(err, w.pace(ctx, n))
+			return err
 		}})
 }
 
@@ -96,11 +96,11 @@ func (g *Gateway) getDecoded(w *recorder, r *http.Request, h cas.Hash, tag strin
 	defer closeBody(g, p)
 	found(w.Header(), formIdentity, tag, varyBoth)
 	g.cacheStatus(w, p.From)
-	g.send(w, r, &representation{hash: h, tag: tag, size: p.Size(), mediaType: octetStream,
-		write: func(ctx context.Context, w *recorder, s span) error {
+	g.send(w, r, &representation{hash: h, tag: tag, size: p.Size(), mediaType: octetStream, filled: p.From.Filled,
+		write: func(_ context.Context, w *recorder, s span) error {
 			n, err := p.WriteSection(w, s.start, s.length)
 			g.metrics.pieceSource(p).Add(float64(n))
-			return errors.Join(err, w.pace(ctx, n))
+			return err
 		}})
 }
 
@@ -119,6 +119,9 @@ func (g *Gateway) cacheStatus(w *recorder, from content.From) {
 		return
 	}
 	header["Cache-Status"] = cacheStored
+	if g.cfg.Ready() != nil { // no room to store it
+		header["Cache-Status"] = cacheMiss
+	}
 	header.Set("Server-Timing", fmt.Sprintf("fill;dur=%.1f", float64(from.FillTime.Microseconds())/1000))
 }
 

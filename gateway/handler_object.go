@@ -85,12 +85,13 @@ func (g *Gateway) sendFile(w *recorder, r *http.Request, at dag.Found, opt fileO
 		g.sendWithStatus(w, r, at, f, opt.status)
 		return
 	}
-	if err := g.available(r.Context(), at.Manifest); err != nil {
+	here, err := g.available(r.Context(), at.Manifest)
+	if err != nil {
 		g.fail(w, r, at.Hash, err)
 		return
 	}
 	g.digests(r.Context(), w, f, at)
-	if g.notModified(w, r, at.Hash, tag) {
+	if here && g.notModified(w, r, at.Hash, tag) {
 		return
 	}
 	rep := g.fileRepresentation(at, f)
@@ -103,19 +104,35 @@ func (g *Gateway) sendFile(w *recorder, r *http.Request, at dag.Found, opt fileO
 		g.fail(w, r, at.Hash, err)
 		return
 	}
+	rep.filled = first.Filled
 	g.cacheStatus(w, first)
 	g.send(w, r, rep)
 }
 
 // available makes sure that no piece of the record that is at hand is denied:
-// the status line must not promise what the node will refuse later.
-func (g *Gateway) available(ctx context.Context, m *cas.Manifest) error {
-	for i := range m.Pieces {
-		if err := g.content.Denied(m.Pieces[i].Hash); err != nil {
+// the status line must not promise what the node will refuse later. here
+// reports, from the index, whether all that the record links is here.
+func (g *Gateway) available(ctx context.Context, m *cas.Manifest) (here bool, err error) {
+	here = true
+	look := func(h cas.Hash) error {
+		_, err := g.content.Stat(ctx, h)
+		if errors.Is(err, cas.ErrDenied) {
 			return err
 		}
+		here = here && err == nil
+		return nil
 	}
-	return ctx.Err()
+	for i := range m.Pieces {
+		if err := look(m.Pieces[i].Hash); err != nil {
+			return false, err
+		}
+	}
+	for i := range m.Nodes {
+		if err := look(m.Nodes[i].Hash); err != nil {
+			return false, err
+		}
+	}
+	return here, ctx.Err()
 }
 
 // digests tells the SHA-256 of the whole (RFC 9530), if this node knows that
@@ -147,6 +164,10 @@ func (g *Gateway) fileRepresentation(at dag.Found, f form) *representation {
 // no conditions.
 func (g *Gateway) sendWithStatus(w *recorder, r *http.Request, at dag.Found, f form, status int) {
 	rep := g.fileRepresentation(at, f)
+	if _, err := g.firstPiece(r, at.Manifest, rep, dag.At); err != nil {
+		g.fail(w, r, at.Hash, err)
+		return
+	}
 	header := w.Header()
 	header.Del("Etag")
 	header.Del("Accept-Ranges")

@@ -154,6 +154,12 @@ func (p *process) logged() string {
 // stop asks the node to end and waits until it has.
 func (p *process) stop(t *testing.T) {
 	t.Helper()
+	select {
+	case err := <-p.done: // by itself
+		p.done <- err
+		return
+	default:
+	}
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		t.Error(err)
 	}

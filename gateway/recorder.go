@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"runtime"
 	"time"
 
 	"inos.dev/edge/gateway/auth"
@@ -18,10 +19,11 @@ type recorder struct {
 	control *http.ResponseController
 	g       *Gateway
 
-	route  string
-	status int
-	bytes  int64 // of the body, as the connection took them
-	direct int64 // of those, what went through ReadFrom
+	route   string
+	status  int
+	bytes   int64 // of the body, as the connection took them
+	direct  int64 // of those, what went through ReadFrom
+	charged int64 // of those, what the quota has been told of
 
 	conn     auth.Conn
 	quotaKey auth.Key // empty: no quota
@@ -71,6 +73,14 @@ func (w *recorder) Flush() {
 	_ = w.control.Flush()
 }
 
+// announce sends the head, and lets other handlers do the same before a long
+// body takes the processor: all who waited for one fill get their first byte
+// at the same moment.
+func (w *recorder) announce() {
+	w.Flush()
+	runtime.Gosched()
+}
+
 // budget is how long n bytes may take: a grace, and the time at the least rate
 // that the node puts up with.
 func (g *Gateway) budget(n int64) time.Duration {
@@ -83,12 +93,22 @@ func (w *recorder) extend(n int64) {
 	_ = w.control.SetWriteDeadline(time.Now().Add(w.g.budget(n)))
 }
 
-// pace counts n bytes against the client's quota and waits off its debt.
+// pace waits off the debt that the client's quota is in, and gives it time for
+// the next n bytes, which are charged by finished once they were sent.
 func (w *recorder) pace(ctx context.Context, n int64) error {
-	if w.quotaKey == "" {
-		return nil
+	if w.quotaKey != "" {
+		if err := w.settle(ctx); err != nil {
+			return err
+		}
 	}
-	debt := w.g.cfg.Egress.Charge(w.quotaKey, n)
+	w.extend(n)
+	return nil
+}
+
+// settle charges what was sent since the last time, and waits until the key is
+// out of debt.
+func (w *recorder) settle(ctx context.Context) error {
+	debt := w.charge()
 	if debt <= 0 {
 		return nil
 	}
@@ -100,6 +120,16 @@ func (w *recorder) pace(ctx context.Context, n int64) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// charge counts what was sent since the last time against the quota.
+func (w *recorder) charge() time.Duration {
+	if w.quotaKey == "" {
+		return 0
+	}
+	n := w.bytes - w.charged
+	w.charged = w.bytes
+	return w.g.cfg.Egress.Charge(w.quotaKey, n)
 }
 
 // body is the request's body under the same rule: it must arrive at the least

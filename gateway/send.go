@@ -19,6 +19,7 @@ type representation struct {
 	tag       string
 	size      int64
 	mediaType []string
+	filled    bool // for this request: others may have waited for the same
 	// write sends the bytes of a span, which lies within size. It sends
 	// nothing that it has not verified.
 	write func(ctx context.Context, w *recorder, s span) error
@@ -67,6 +68,9 @@ func (g *Gateway) send(w *recorder, r *http.Request, rep *representation) {
 	default:
 		setLength(header, rep.size)
 		w.WriteHeader(http.StatusOK)
+	}
+	if rep.filled {
+		w.announce()
 	}
 	g.mustWrite(rep.write(r.Context(), w, whole), r)
 }

@@ -28,6 +28,9 @@ import (
 // HopsHeader says over how many nodes a request came: a decimal number.
 const HopsHeader = "Inos-Hops"
 
+// maxErrorText is the most of an error's body that is read.
+const maxErrorText = 4 << 10
+
 // MediaType asks for the stored bytes of a chunk, without a Content-Encoding.
 const MediaType = "application/vnd.inos.chunk"
 
@@ -168,7 +171,9 @@ func (u *Upstream) Fetch(ctx context.Context, h cas.Hash) ([]byte, error) {
 	if err := classify(resp, time.Now()); err != nil {
 		// A short error text is read to its end, so that the connection can
 		// be used again; if that fails it is closed, and nothing is lost.
-		_, _ = io.CopyN(io.Discard, body, 4<<10)
+		if resp.ContentLength <= maxErrorText {
+			_, _ = io.CopyN(io.Discard, body, maxErrorText)
+		}
 		return nil, err
 	}
 	data, err := readBody(body, resp.ContentLength)
