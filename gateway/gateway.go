@@ -114,8 +114,9 @@ type Gateway struct {
 	draining  atomic.Bool
 	uploads   *semaphore.Weighted
 	reports   *semaphore.Weighted
-	messages  *semaphore.Weighted // bytes of Connect messages
-	started   time.Time
+	// Bytes of Connect messages: of callers who may write, and of all others.
+	messages, strangeMessages *semaphore.Weighted
+	started                   time.Time
 }
 
 // New returns a Gateway. It starts nothing.
@@ -133,7 +134,7 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	g := &Gateway{
 		cfg: cfg, content: cfg.Content, log: cfg.Logger, metrics: m, templates: templates,
-		uploads: semaphore.NewWeighted(cfg.MaxUploads), reports: semaphore.NewWeighted(maxReports), messages: semaphore.NewWeighted(messageBudget),
+		uploads: semaphore.NewWeighted(cfg.MaxUploads), reports: semaphore.NewWeighted(maxReports), messages: semaphore.NewWeighted(messageBudget), strangeMessages: semaphore.NewWeighted(strangeBudget),
 		started: time.Now(),
 	}
 	services, err := g.services()

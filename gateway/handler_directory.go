@@ -4,6 +4,7 @@ import (
 	"bytes"
 	_ "embed"
 	"encoding/json"
+	"errors"
 	"html/template"
 	"net/http"
 	"net/url"
@@ -12,12 +13,14 @@ import (
 
 	"inos.dev/edge/cas"
 	"inos.dev/edge/cas/dag"
+	"inos.dev/edge/mesh/exchange"
 )
 
 // Page sizes of a listing.
 const (
 	listingPage    = 1000
 	maxListingPage = 10_000
+	maxListingText = 512 << 10 // bytes of names and targets
 )
 
 // listing is a page of a directory, as JSON and for the HTML template.
@@ -66,8 +69,12 @@ func (g *Gateway) getDirectory(w *recorder, r *http.Request, at dag.Found) {
 	json := prefersJSON(r.Header["Accept"]) || r.URL.Query().Get("form") == "json"
 	if !json {
 		index, err := dag.Lookup(r.Context(), g.content, at.Hash, "index.html")
-		if err == nil && index.Manifest.Kind == cas.KindFile {
+		switch _, miss := errors.AsType[*exchange.MissError](err); {
+		case err == nil && index.Manifest.Kind == cas.KindFile:
 			g.sendFile(w, r, index, fileOptions{status: http.StatusOK, vary: varyBoth})
+			return
+		case err != nil && (miss || !errors.Is(err, cas.ErrNotFound)): // there is one, and it cannot be had
+			g.fail(w, r, at.Hash, err)
 			return
 		}
 	}
@@ -86,12 +93,13 @@ func (g *Gateway) listDirectory(r *http.Request, at dag.Found) (*listing, error)
 	if n, err := strconv.Atoi(query.Get("limit")); err == nil && n > 0 {
 		limit = min(n, maxListingPage)
 	}
+	text := 0
 	page := &listing{Hash: at.Hash.String(), Path: at.Path, Size: at.Manifest.Size, Count: at.Manifest.Count, Entries: []listingEntry{}}
 	for e, err := range dag.Entries(r.Context(), g.content, at.Manifest, query.Get("from")) {
 		if err != nil {
 			return nil, err
 		}
-		if len(page.Entries) == limit {
+		if text += len(e.Name) + len(e.Target); len(page.Entries) == limit || text > maxListingText {
 			page.Next = e.Name
 			break
 		}
@@ -128,6 +136,7 @@ func (g *Gateway) sendListing(w *recorder, r *http.Request, at cas.Hash, page *l
 	}
 	header.Set("Content-Type", mediaType)
 	setLength(header, int64(body.Len()))
+	w.extend(int64(body.Len()))
 	w.WriteHeader(http.StatusOK)
 	if r.Method != http.MethodHead {
 		_, err := w.Write(body.Bytes())

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
+	"time"
 
 	"github.com/andybalholm/brotli"
 	"github.com/klauspost/compress/zstd"
@@ -45,11 +47,12 @@ func (g *Gateway) postObject(rw http.ResponseWriter, r *http.Request) {
 		g.failUpload(w, r, noHash, err)
 		return
 	}
+	began := time.Now()
 	o, warnings, err := g.receiveObject(w, r)
 	var record catalog.Record
 	var created bool
 	if err == nil {
-		record, created, err = g.commit(r.Context(), id, content.Commit{Hash: o.Hash, Name: r.URL.Query().Get("name"), Written: &o})
+		record, created, err = g.commit(r.Context(), id, content.Commit{Hash: o.Hash, Name: r.URL.Query().Get("name"), Written: &o, Began: began})
 	}
 	if err != nil {
 		g.failUpload(w, r, noHash, err)
@@ -147,7 +150,7 @@ func (g *Gateway) maxObject() int64 {
 }
 
 func codingError(err error) error {
-	if bad := bodyError(err); errors.Is(bad, cas.ErrTooLarge) || errors.Is(err, errTooSlow) {
+	if bad := bodyError(err); errors.Is(bad, cas.ErrTooLarge) || errors.Is(bad, os.ErrDeadlineExceeded) {
 		return bad
 	}
 	return fmt.Errorf("%w: the body does not decode: %w", errBadRequest, err)

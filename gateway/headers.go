@@ -27,6 +27,7 @@ var (
 	bytesUnit   = []string{"bytes"}
 	cacheHit    = []string{"inos; hit"}
 	cacheStored = []string{"inos; fwd=miss; stored"}
+	cacheMiss   = []string{"inos; fwd=miss"}
 
 	anyOrigin    = []string{"*"}
 	crossOrigin  = []string{"cross-origin"}
@@ -34,14 +35,14 @@ var (
 	sandbox      = []string{"sandbox"}
 	exposed      = []string{exposedHeaders}
 	corsMethods  = []string{"GET, HEAD, PUT, POST, PATCH, DELETE, OPTIONS"}
-	corsHeaders  = []string{"Authorization, Content-Type, Content-Encoding, Range, If-Range, If-None-Match, Tus-Resumable, Upload-Length, Upload-Metadata, Upload-Offset, Upload-Defer-Length, X-Requested-With"}
+	corsHeaders  = []string{"Authorization, Content-Type, Content-Encoding, Range, If-Range, If-None-Match, Tus-Resumable, Upload-Length, Upload-Metadata, Upload-Offset, X-Requested-With, X-HTTP-Method-Override"}
 	corsMaxAge   = []string{"7200"}
 	noReferrer   = []string{"no-referrer"}
 	consolePages = []string{"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"}
 )
 
 // exposedHeaders is what a page of another origin may read of an answer.
-const exposedHeaders = "ETag, Content-Range, Accept-Ranges, Content-Length, Content-Encoding, Repr-Digest, Unencoded-Digest, Cache-Status, Server-Timing, Location, Retry-After, Inos-Object, Inos-Size, Tus-Resumable, Tus-Version, Tus-Extension, Upload-Offset, Upload-Length, Upload-Expires"
+const exposedHeaders = "ETag, Content-Range, Accept-Ranges, Content-Length, Content-Encoding, Repr-Digest, Unencoded-Digest, Cache-Status, Server-Timing, Location, Retry-After, Inos-Object, Tus-Resumable, Tus-Version, Tus-Extension, Upload-Offset, Upload-Length, Upload-Expires"
 
 // readable opens an answer to pages of every origin, isolated ones included
 // (Fetch standard; HTML standard, cross-origin isolation).

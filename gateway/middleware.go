@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"inos.dev/edge/cas"
 	"inos.dev/edge/gateway/auth"
 	"inos.dev/edge/mesh/exchange"
 	"inos.dev/edge/mesh/exchange/upstream"
@@ -49,6 +50,7 @@ func (g *Gateway) serveHTTP(rw http.ResponseWriter, r *http.Request, proxy bool)
 func (g *Gateway) finished(w *recorder, r *http.Request, start time.Time) {
 	p := recover()
 	took := time.Since(start)
+	w.charge()
 	if p != nil {
 		if err, ok := p.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
 			g.log.Error("panic while answering", "path", r.URL.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
@@ -82,17 +84,29 @@ type connKey struct{}
 
 // service is what a Connect service gets on top of what all routes have: the
 // caller for its questions about rights, a bound on the bytes of messages that
-// are in memory at once, and deadlines for them.
+// are in memory at once, and deadlines for them. Strangers share a bound of
+// their own, so that they cannot keep writers out.
 func (g *Gateway) service(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		w := recorderOf(rw)
 		w.route = routeConnect
-		weight := messageWeight(r)
-		if err := g.messages.Acquire(r.Context(), weight); err != nil {
-			g.fail(w, r, noHash, err)
+		budget := g.strangeMessages
+		if _, err := g.require(w, r, auth.Write); err == nil {
+			budget = g.messages
+		}
+		weight := int64(unknownMessage)
+		if r.ContentLength >= 0 {
+			weight = max(r.ContentLength, 4<<10)
+		}
+		if weight > maxMessage {
+			g.failUpload(w, r, noHash, fmt.Errorf("%w: a message has at most %d bytes", cas.ErrTooLarge, maxMessage))
 			return
 		}
-		defer g.messages.Release(weight)
+		if !budget.TryAcquire(weight) {
+			g.failUpload(w, r, noHash, errLimit)
+			return
+		}
+		defer budget.Release(weight)
 		w.extend(maxConnectAnswer)
 		r = r.WithContext(context.WithValue(r.Context(), connKey{}, caller{r, w.conn}))
 		r.Body = &pacedBody{pacedReader{w: w, src: r.Body}, r.Body}
@@ -102,18 +116,15 @@ func (g *Gateway) service(h http.Handler) http.Handler {
 
 const (
 	// messageBudget bounds the bytes of Connect messages in memory, as far as
-	// clients announce them; the services bound each message.
+	// clients announce them, and strangeBudget those of callers without the
+	// write right; the services bound each message.
 	messageBudget = 256 << 20
+	strangeBudget = 128 << 20
+	// maxMessage is more than any service takes.
+	maxMessage = 9 << 20
 	// unknownMessage is what a message of unknown length counts.
-	unknownMessage = 1 << 20
+	unknownMessage = 64 << 10
 )
-
-func messageWeight(r *http.Request) int64 {
-	if r.ContentLength < 0 {
-		return unknownMessage
-	}
-	return min(max(r.ContentLength, 4<<10), messageBudget)
-}
 
 // caller is the request and the connection behind a context.
 type caller struct {

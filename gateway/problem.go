@@ -55,7 +55,6 @@ var (
 	errMethod        = errors.New("this method is not for this address")
 	errBadRequest    = errors.New("the request cannot be understood")
 	errUnsupported   = errors.New("this content coding is not supported; use br, gzip, zstd or none")
-	errTooSlow       = errors.New("the upload was too slow; send it again, or in parts to /upload/")
 	errLimit         = errors.New("too many requests at once; try again in a moment")
 	errPrecondition  = errors.New("a precondition of the request does not hold")
 )
@@ -82,7 +81,6 @@ var faces = []face{
 	{is: errMethod, status: 405, kind: "method-not-allowed", title: "Method not allowed"},
 	{is: errUnsupported, status: 415, kind: "unsupported-coding", title: "Unsupported content coding"},
 	{is: errRange, status: 416, kind: "range-not-satisfiable", title: "Range not satisfiable"},
-	{is: errTooSlow, status: 408, kind: "too-slow", title: "Too slow"},
 	{is: errLimit, status: 429, kind: "too-many-requests", title: "Too many requests"},
 	{is: errPrecondition, status: 412, kind: "precondition-failed", title: "Precondition failed"},
 	{is: upload.ErrOffset, status: 409, kind: "wrong-offset", title: "Wrong offset"},
@@ -92,7 +90,7 @@ var faces = []face{
 	{is: catalog.ErrRecord, status: 400, kind: "bad-record", title: "Not a possible record"},
 	{is: errBadRequest, status: 400, kind: "bad-request", title: "Bad request"},
 	{is: cas.ErrCorrupt, status: 422, kind: "corrupt", title: "The bytes are not what they should be"},
-	{is: os.ErrDeadlineExceeded, status: 408, kind: "too-slow", title: "Too slow", say: errTooSlow.Error()},
+	{is: os.ErrDeadlineExceeded, status: 408, kind: "too-slow", title: "Too slow", say: "the upload was too slow; send it again, or in parts to /upload/"},
 	{is: context.DeadlineExceeded, status: 504, kind: "deadline", title: "Out of time", say: "the answer took too long; try again"},
 	{is: io.ErrUnexpectedEOF, status: 400, kind: "truncated", title: "The request is truncated", say: "the request's body ended early; send it again"},
 }
@@ -155,8 +153,8 @@ func missText(m *exchange.MissError) string {
 	return "no source has it (" + strings.Join(names, ", ") + "); check the hash, or put it first"
 }
 
-// fail answers with an error, if the answer has not begun; else it aborts the
-// connection, so that nobody takes what was sent for complete.
+// fail answers with an error. The answer must not have begun: one that has is
+// ended by mustWrite.
 func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, h cas.Hash, err error) {
 	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
 		panic(http.ErrAbortHandler) // the client is gone

@@ -18,7 +18,7 @@ const readAhead = 4
 // firstPiece makes sure that the first piece of an answer can be had, before
 // the status line promises it.
 func (g *Gateway) firstPiece(r *http.Request, m *cas.Manifest, rep *representation, place func(int64) dag.Place) (content.From, error) {
-	if r.Method == http.MethodHead || m.Size == 0 {
+	if m.Size == 0 {
 		return content.From{}, nil
 	}
 	start := int64(0)
@@ -41,8 +41,9 @@ func (g *Gateway) firstPiece(r *http.Request, m *cas.Manifest, rep *representati
 	return content.From{}, nil
 }
 
-// ahead yields the spans of a file, and prefetches those that follow.
-func (g *Gateway) ahead(ctx context.Context, m *cas.Manifest, from dag.Place) iter.Seq2[dag.Span, error] {
+// ahead yields the spans of a file up to the one that behind reports to lie
+// behind the end, and prefetches those that follow the one that is sent.
+func (g *Gateway) ahead(ctx context.Context, m *cas.Manifest, from dag.Place, behind func(dag.Span) bool) iter.Seq2[dag.Span, error] {
 	return func(yield func(dag.Span, error) bool) {
 		var queue []dag.Span
 		for s, err := range dag.Spans(ctx, g.content, m, from) {
@@ -51,6 +52,9 @@ func (g *Gateway) ahead(ctx context.Context, m *cas.Manifest, from dag.Place) it
 					yield(dag.Span{}, err)
 				}
 				return
+			}
+			if behind(s) {
+				break
 			}
 			if len(queue) > 0 { // the first one is read at once
 				g.content.Prefetch(ctx, s.Hash)
@@ -90,12 +94,9 @@ func (g *Gateway) writeJoined(ctx context.Context, w *recorder, m *cas.Manifest,
 		at += int64(n)
 	}
 	if at < end && m.Count > 0 {
-		for piece, err := range g.ahead(ctx, m, dag.AtJoined(at)) {
+		for piece, err := range g.ahead(ctx, m, dag.AtJoined(at), func(s dag.Span) bool { return s.Joined >= end }) {
 			if err != nil {
 				return err
-			}
-			if piece.Joined >= end {
-				break
 			}
 			if err := g.writeBody(ctx, w, piece, &at, end); err != nil {
 				return err
@@ -127,11 +128,13 @@ func (g *Gateway) writeBody(ctx context.Context, w *recorder, piece dag.Span, at
 	}
 	offset := *at - piece.Joined
 	n := min(end-*at, piece.Encoded-cas.FrameOverhead-offset)
-	w.extend(n)
+	if err := w.pace(ctx, n); err != nil {
+		return err
+	}
 	sent, err := body.WriteSection(w, cas.BodyOffset+offset, n)
 	g.metrics.sourceOf(body, from).Add(float64(sent))
 	*at += sent
-	return errors.Join(err, w.pace(ctx, sent))
+	return err
 }
 
 // writeRaw sends raw bytes, each piece decoded (or sent from its raw-form
@@ -141,12 +144,9 @@ func (g *Gateway) writeRaw(ctx context.Context, w *recorder, m *cas.Manifest, s 
 	if at == end {
 		return nil
 	}
-	for link, err := range g.ahead(ctx, m, dag.At(at)) {
+	for link, err := range g.ahead(ctx, m, dag.At(at), func(s dag.Span) bool { return s.Offset >= end }) {
 		if err != nil {
 			return err
-		}
-		if link.Offset >= end {
-			break
 		}
 		if err := g.writePiece(ctx, w, link, &at, end); err != nil {
 			return err
@@ -166,9 +166,11 @@ func (g *Gateway) writePiece(ctx context.Context, w *recorder, link dag.Span, at
 	defer closeBody(g, p)
 	offset := *at - link.Offset
 	n := min(end-*at, p.Size()-offset)
-	w.extend(n)
+	if err := w.pace(ctx, n); err != nil {
+		return err
+	}
 	sent, err := p.WriteSection(w, offset, n)
 	g.metrics.pieceSource(p).Add(float64(sent))
 	*at += sent
-	return errors.Join(err, w.pace(ctx, sent))
+	return err
 }
