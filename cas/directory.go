@@ -14,6 +14,9 @@ const (
 	// MaxEntries is the most entries in one bottom record of a directory; it
 	// is closed earlier if the next entry would take it over PieceSize bytes.
 	MaxEntries = 2048
+	// MaxParts is the most parts in one record of a directory. A part is its
+	// longest name and less than 64 bytes, so that so many fit into a piece.
+	MaxParts = 2048
 )
 
 // Mode is what a directory entry is.
@@ -159,7 +162,7 @@ func (m *Manifest) validateDirectory() error {
 	if len(m.Entries) > 0 && len(m.Parts) > 0 {
 		return fmt.Errorf("%w: entries and parts in one record", ErrCorrupt)
 	}
-	if len(m.Entries) > MaxEntries || len(m.Parts) == 1 {
+	if len(m.Entries) > MaxEntries || len(m.Parts) > MaxParts || len(m.Parts) == 1 {
 		return fmt.Errorf("%w: a directory record of the wrong shape", ErrCorrupt)
 	}
 	size, count, err := m.sumEntries()
@@ -188,9 +191,10 @@ func (m *Manifest) sumEntries() (size, count int64, err error) {
 			return 0, 0, fmt.Errorf("%w: entry %q is out of order", ErrCorrupt, e.Name)
 		}
 		prev = e.Name
-		if size += e.Size; size > maxSize {
+		if e.Size > maxSize-size {
 			return 0, 0, errOverflow
 		}
+		size += e.Size
 	}
 	return size, int64(len(m.Entries)), nil
 }
@@ -203,10 +207,11 @@ func (m *Manifest) sumParts() (size, count int64, err error) {
 			return 0, 0, fmt.Errorf("%w: directory part %d", ErrCorrupt, i)
 		}
 		prev = p.First
-		size += p.Size
-		if count += p.Count; size > maxSize || count > maxSize {
+		if p.Size > maxSize-size || p.Count > maxSize-count {
 			return 0, 0, errOverflow
 		}
+		size += p.Size
+		count += p.Count
 	}
 	return size, count, nil
 }

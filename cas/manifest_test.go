@@ -3,6 +3,7 @@ package cas_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -150,6 +151,40 @@ func TestEntryNames(t *testing.T) {
 	} {
 		m := &cas.Manifest{Kind: cas.KindDirectory, Count: int64(len(entries)), Entries: entries}
 		if _, err := cas.ParseManifest(m.Append(nil)); !errors.Is(err, cas.ErrCorrupt) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestDirectorySums: sums that leave the range are refused, also those that
+// come back into it.
+func TestDirectorySums(t *testing.T) {
+	h := cas.Sum(nil)
+	parts := func(n int, size, count int64) *cas.Manifest {
+		m := &cas.Manifest{Kind: cas.KindDirectory}
+		for i := range n {
+			m.Parts = append(m.Parts, cas.Part{Hash: h, First: fmt.Sprintf("%05d", i), Count: count, Size: size})
+			m.Size += size
+			m.Count += count
+		}
+		return m
+	}
+	entries := &cas.Manifest{Kind: cas.KindDirectory, Count: 4}
+	for _, name := range []string{"a", "b", "c", "d"} {
+		entries.Entries = append(entries.Entries, cas.Entry{Name: name, Mode: cas.ModeFile, Hash: h, Size: 1 << 62})
+	}
+	for name, m := range map[string]*cas.Manifest{
+		"sizes of entries": entries,
+		"sizes of parts":   parts(4, 1<<62, 1),
+		"counts of parts":  parts(4, 1, 1<<62),
+		"too many parts":   parts(cas.MaxParts+1, 1, 1),
+	} {
+		if _, err := cas.ParseManifest(m.Append(nil)); !errors.Is(err, cas.ErrCorrupt) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, m := range map[string]*cas.Manifest{"as many parts as may be": parts(cas.MaxParts, 1, 1), "large parts": parts(2, 1<<61, 1<<61)} {
+		if _, err := cas.ParseManifest(m.Append(nil)); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -62,15 +62,11 @@ func splitEntries(entries []cas.Entry) []*cas.Manifest {
 	return records
 }
 
-// maxParts keeps a record of parts below a piece: a part is its longest name
-// and less than 64 bytes.
-const maxParts = 2048
-
 // buildParts emits records of parts over parts until one is left.
 func buildParts(e emit, parts []cas.Part) (Object, error) {
 	for {
 		var up []cas.Part
-		for group := range slices.Chunk(parts, maxParts) {
+		for group := range slices.Chunk(parts, cas.MaxParts) {
 			m := &cas.Manifest{Kind: cas.KindDirectory, Parts: group}
 			for _, p := range group {
 				m.Size += p.Size
@@ -84,7 +80,7 @@ func buildParts(e emit, parts []cas.Part) (Object, error) {
 			if err != nil {
 				return Object{}, err
 			}
-			if len(parts) <= maxParts {
+			if len(parts) <= cas.MaxParts {
 				return ObjectOf(h, m), nil
 			}
 			up = append(up, cas.Part{Hash: h, First: group[0].First, Count: m.Count, Size: m.Size})
