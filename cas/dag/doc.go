@@ -12,7 +12,8 @@
 // a piece and feeds SHA-256 (the one thing that cannot be split); a goroutine
 // per piece encodes it, checks the encoding, hashes it and puts it into the
 // store; links are taken in order. Writer bounds the pieces in flight over all
-// uploads, and with them the memory.
+// uploads; a piece counts as soon as it has been read, so that no slow client
+// keeps others waiting. The memory is that bound, and one piece per upload.
 //
 // The BLAKE3 of the whole object follows from the pieces' chaining values at
 // their offsets (BLAKE3 paper, section 2.1: a piece of 1 MiB is a complete

@@ -77,13 +77,18 @@ func (t *Tree) Link(name, target string) error {
 		return err
 	}
 	if leavesRoot(names, target) {
-		return fmt.Errorf("%w: link %q leads out of the folder, to %q; leave it out or make it relative", cas.ErrCorrupt, name, target)
+		return linkOut(name, target)
 	}
 	return t.add(names, name, &treeNode{mode: cas.ModeSymlink, target: target})
 }
 
-// Copy adds a second name for a file that was added before: hard links become
-// files.
+func linkOut(name, target string) error {
+	return fmt.Errorf("%w: link %q leads out of the folder, to %q; leave it out or make it relative", cas.ErrCorrupt, name, target)
+}
+
+// Copy adds a second name for a file or link that was added before: hard links
+// become files. A link that would lead out of the root from its new place is
+// refused.
 func (t *Tree) Copy(name, from string) error {
 	names, err := splitName(name)
 	if err != nil {
@@ -101,6 +106,9 @@ func (t *Tree) Copy(name, from string) error {
 	}
 	if n.children != nil {
 		return fmt.Errorf("%w: hard link %q to a directory", cas.ErrCorrupt, name)
+	}
+	if n.mode == cas.ModeSymlink && leavesRoot(names, n.target) {
+		return linkOut(name, n.target)
 	}
 	return t.add(names, name, n)
 }
@@ -132,14 +140,13 @@ func (t *Tree) File(name string, r io.Reader, size int64, executable bool) error
 }
 
 func (t *Tree) small(n *treeNode, name, mediaType string, r io.Reader, size int) error {
-	weight := int64(max(size, minWeight))
-	if err := t.w.flight.Acquire(t.ctx, weight); err != nil {
-		return t.cause(err)
-	}
 	b := make([]byte, size)
 	if _, err := io.ReadFull(r, b); err != nil {
-		t.w.flight.Release(weight)
 		return fmt.Errorf("%s: %w", name, err)
+	}
+	weight := int64(max(size, minWeight))
+	if err := t.w.flight.Acquire(t.ctx, weight); err != nil { // read first, as in cut
+		return t.cause(err)
 	}
 	t.g.Go(func() error {
 		defer t.w.flight.Release(weight)

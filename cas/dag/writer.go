@@ -27,7 +27,7 @@ type Putter interface {
 type Writer struct {
 	store  Putter
 	encode *semaphore.Weighted // one per core: encoding is pure CPU
-	flight *semaphore.Weighted // bytes read and not yet durable
+	flight *semaphore.Weighted // bytes read whole and not yet durable
 	lane   int64               // the most pieces that one upload has in flight
 }
 
@@ -36,7 +36,9 @@ type WriterConfig struct {
 	// Workers is how many pieces are encoded at once; default GOMAXPROCS.
 	Workers int
 	// InFlight is how many pieces may be read and not yet durable, over all
-	// uploads; each costs up to 2 MiB. Default 24.
+	// uploads; each costs up to 2 MiB. Beside them every upload under way has
+	// the piece that it is reading, 1 MiB: whoever calls bounds how many
+	// uploads there are. Default 24.
 	InFlight int
 }
 
@@ -160,12 +162,11 @@ func fill(r io.Reader, b []byte) (n int, err error) {
 	return n, err
 }
 
-// cut is the reading end of the lane.
+// cut is the reading end of the lane. A piece takes its place in flight when it
+// has been read: a client that is slow, or says nothing, holds a buffer, and
+// nothing that other uploads wait for.
 func (u *upload) cut(r io.Reader, sum hash.Hash, index int64, lane chan<- *ticket, keep func([]byte) error, states bool) error {
 	for {
-		if err := u.w.flight.Acquire(u.ctx, cas.PieceSize); err != nil {
-			return err
-		}
 		buf := pieceBuffers.Get().(*[cas.PieceSize]byte)
 		n, err := fill(r, buf[:])
 		end := err == io.EOF //nolint:errorlint // whoever wraps it means a failure
@@ -177,7 +178,10 @@ func (u *upload) cut(r io.Reader, sum hash.Hash, index int64, lane chan<- *ticke
 				err = nil
 			}
 			pieceBuffers.Put(buf)
-			u.w.flight.Release(cas.PieceSize)
+			return err
+		}
+		if err := u.w.flight.Acquire(u.ctx, cas.PieceSize); err != nil {
+			pieceBuffers.Put(buf)
 			return err
 		}
 		sum.Write(buf[:n])
