@@ -20,6 +20,8 @@
 // What a crash leaves: between 1 and 4, a file in tmp that the next start
 // removes. Between 4 and 6, the whole chunk or nothing: nobody was told, and
 // if it is there it is right, because its bytes were durable before its name.
+// If it is there after a mere kill, its name may still not be durable: a start
+// fsyncs every directory that it lists before it believes in what it finds.
 // After 6, the chunk.
 //
 // Steps 2 to 6 are done for a batch of chunks at once (group commit). Whoever

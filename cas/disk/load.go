@@ -84,12 +84,19 @@ func (l *loading) shard(i int) error {
 }
 
 // list fills one part of the index from its directory; known saves looking at
-// files.
+// files. The names are made durable before they count: whoever renamed them may
+// have been killed before its fsync, and from here on a Put of such a chunk is
+// answered without one.
 func (l *loading) list(i int, known *table) error {
 	s, sh := l.store, &l.store.shards[i]
 	names, err := readNames(sh.root)
 	if err != nil {
 		return err
+	}
+	if len(names) > 0 {
+		if err := s.syncShard(sh); err != nil {
+			return err
+		}
 	}
 	l.listed.Add(1)
 	s.counts.changes.Add(1)
