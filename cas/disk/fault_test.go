@@ -105,6 +105,35 @@ func TestOneSyncFails(t *testing.T) {
 	wantChunks(t, s, good)
 }
 
+// TestStartSyncsNames: a kill between a rename and the fsync of its directory
+// leaves a name that the next start finds, and a power loss may still take away.
+// The start makes it durable before a Put is answered "here already".
+func TestStartSyncsNames(t *testing.T) {
+	s := openTest(t, Config{})
+	dir := s.cfg.Dir
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c := castest.Random(t, 1, 500)
+	if err := os.WriteFile(filepath.Join(dir, chunkPath(c.Hash())), c.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := &faultyDisk{err: syscall.EIO}
+	d.part.Store(chunksName + "/" + c.Hash().String()[:2])
+	if _, err := Open(Config{Dir: dir, fsync: d.fsync}); !errors.Is(err, syscall.EIO) {
+		t.Fatalf("a start that cannot make the name durable: %v", err)
+	}
+	d.part.Store("")
+	d.calls.Store(0)
+	s = openTest(t, Config{Dir: dir, fsync: d.fsync})
+	if n := d.calls.Load(); n != 1 {
+		t.Errorf("%d fsyncs at the start, want one for the one directory with a name", n)
+	}
+	if added, err := s.Put(t.Context(), c); added || err != nil {
+		t.Errorf("Put of what is here = %v, %v", added, err)
+	}
+}
+
 func TestMaxBytes(t *testing.T) {
 	s := openTest(t, Config{MaxBytes: 2500})
 	a, b, c := castest.Random(t, 1, 1000), castest.Random(t, 2, 1000), castest.Random(t, 3, 1000)
@@ -203,7 +232,7 @@ func TestClosed(t *testing.T) {
 	_, putErr := s.Put(t.Context(), castest.Random(t, 2, 100))
 	_, openErr := s.Open(t.Context(), c.Hash())
 	_, touchErr := s.Touch(t.Context(), c.Hash())
-	_, sweepErr := s.Sweep(t.Context(), func(cas.Hash) bool { return true }, time.Now())
+	_, sweepErr := s.Sweep(t.Context(), func(cas.Hash) bool { return true }, time.Now(), untold)
 	for _, err := range []error{putErr, openErr, touchErr, sweepErr, s.Delete(t.Context(), c.Hash()), s.Report(t.Context(), c.Hash()), s.Close(), body.Close()} {
 		if !errors.Is(err, os.ErrClosed) {
 			t.Errorf("after Close: %v", err)

@@ -69,9 +69,10 @@ type SweepStats struct {
 // touched since before. live is called without a lock held; a chunk that
 // becomes live afterwards is safe as long as whoever makes it so has put or
 // touched it. A chunk whose last touch was in an earlier process may stay an
-// hour longer. Deletions are durable when Sweep returns; it stops at the first
-// error.
-func (s *Store) Sweep(ctx context.Context, live func(cas.Hash) bool, before time.Time) (SweepStats, error) {
+// hour longer. gone is told of every chunk that was deleted, once it cannot be
+// opened any more, so that memory in front of the store can drop it, too.
+// Deletions are durable when Sweep returns; it stops at the first error.
+func (s *Store) Sweep(ctx context.Context, live func(cas.Hash) bool, before time.Time, gone func(cas.Hash)) (SweepStats, error) {
 	var st SweepStats
 	if err := s.begin(ctx); err != nil {
 		return st, err
@@ -82,7 +83,7 @@ func (s *Store) Sweep(ctx context.Context, live func(cas.Hash) bool, before time
 		sh := &s.shards[i]
 		buf = sh.index.appendTo(buf[:0])
 		swept := st.Swept
-		err := s.sweepShard(ctx, sh, buf, live, before, &st)
+		err := s.sweepShard(ctx, sh, buf, live, before, gone, &st)
 		if st.Swept > swept {
 			err = errors.Join(err, s.syncShard(sh))
 		}
@@ -93,7 +94,7 @@ func (s *Store) Sweep(ctx context.Context, live func(cas.Hash) bool, before time
 	return st, nil
 }
 
-func (s *Store) sweepShard(ctx context.Context, sh *shard, list []entry, live func(cas.Hash) bool, before time.Time, st *SweepStats) error {
+func (s *Store) sweepShard(ctx context.Context, sh *shard, list []entry, live func(cas.Hash) bool, before time.Time, gone func(cas.Hash), st *SweepStats) error {
 	for _, e := range list {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -111,6 +112,7 @@ func (s *Store) sweepShard(ctx context.Context, sh *shard, list []entry, live fu
 			st.Young++
 			continue
 		}
+		gone(e.hash)
 		st.Swept++
 		st.Bytes += e.size()
 	}

@@ -15,6 +15,8 @@ import (
 
 func none(cas.Hash) bool { return false }
 
+func untold(cas.Hash) {}
+
 // setTouched makes a chunk look as if it was put at that time.
 func setTouched(t *testing.T, s *Store, h cas.Hash, at time.Time) {
 	t.Helper()
@@ -26,7 +28,7 @@ func setTouched(t *testing.T, s *Store, h cas.Hash, at time.Time) {
 
 func sweep(t *testing.T, s *Store, live func(cas.Hash) bool, before time.Time) SweepStats {
 	t.Helper()
-	st, err := s.Sweep(t.Context(), live, before)
+	st, err := s.Sweep(t.Context(), live, before, untold)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,6 +61,24 @@ func TestSweep(t *testing.T) {
 	wantNothing(t, s)
 	if _, err := s.Touch(t.Context(), chunks[0].Hash()); !errors.Is(err, cas.ErrNotFound) {
 		t.Errorf("Touch of a swept chunk: %v", err)
+	}
+}
+
+// TestSweepTells: whoever keeps bytes in memory is told of each chunk that went,
+// after it went.
+func TestSweepTells(t *testing.T) {
+	s := openTest(t, Config{})
+	chunks := fill(t, s, 4)
+	told := map[cas.Hash]bool{}
+	live := func(h cas.Hash) bool { return h == chunks[1].Hash() }
+	_, err := s.Sweep(t.Context(), live, time.Now().Add(time.Minute), func(h cas.Hash) {
+		if _, err := s.Stat(t.Context(), h); !errors.Is(err, cas.ErrNotFound) {
+			t.Errorf("told before it was gone: %v", err)
+		}
+		told[h] = true
+	})
+	if err != nil || len(told) != 3 || told[chunks[1].Hash()] {
+		t.Errorf("told of %d chunks, want 3: %v", len(told), err)
 	}
 }
 
@@ -113,7 +133,7 @@ func TestSweepRace(t *testing.T) {
 	var sweeping, putting sync.WaitGroup
 	sweeping.Go(func() {
 		for !stop.Load() {
-			if _, err := s.Sweep(t.Context(), none, time.Now().Add(-time.Second)); err != nil {
+			if _, err := s.Sweep(t.Context(), none, time.Now().Add(-time.Second), untold); err != nil {
 				t.Errorf("Sweep: %v", err)
 			}
 		}

@@ -73,6 +73,11 @@ func (c *Cache) Open(ctx context.Context, h cas.Hash) (cas.Body, error) {
 		return nil, err
 	}
 	c.chunks.Set(h, b)
+	// A chunk that was deleted meanwhile must not live on in memory: either
+	// Stat misses it, or Delete comes to its Invalidate after this Set.
+	if _, err := c.slow.Stat(ctx, h); err != nil {
+		c.chunks.Invalidate(h)
+	}
 	return cas.BytesBody(b), nil
 }
 
@@ -94,7 +99,8 @@ func (c *Cache) Delete(ctx context.Context, h cas.Hash) error {
 // All implements cas.Store.
 func (c *Cache) All(ctx context.Context) iter.Seq2[cas.Info, error] { return c.slow.All(ctx) }
 
-// Forget drops h from memory only: the store behind has found it wrong.
+// Forget drops h from memory only: the store behind has swept it, or found it
+// wrong. It has to be called after h is gone from there.
 func (c *Cache) Forget(h cas.Hash) { c.chunks.Invalidate(h) }
 
 // Bytes is about how much memory the chunks in the cache take.

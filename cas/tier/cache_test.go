@@ -18,6 +18,7 @@ import (
 type onDisk struct {
 	cas.Store
 	opened int
+	during func() // called while a chunk is being opened, if set
 }
 
 type fileBody struct{ cas.Body }
@@ -28,6 +29,9 @@ func (s *onDisk) Open(ctx context.Context, h cas.Hash) (cas.Body, error) {
 		return nil, err
 	}
 	s.opened++
+	if s.during != nil {
+		s.during()
+	}
 	return fileBody{b}, nil
 }
 
@@ -117,5 +121,37 @@ func TestSmallChunksStayInMemory(t *testing.T) {
 	}
 	if _, err := c.Open(t.Context(), small.Hash()); !errors.Is(err, cas.ErrNotFound) {
 		t.Errorf("deleted chunk: %v", err)
+	}
+}
+
+// TestDeletedWhileRead: a chunk that goes while it is read into the cache does
+// not stay there.
+func TestDeletedWhileRead(t *testing.T) {
+	c, slow := cache(t, tier.CacheConfig{})
+	k := chunk(t, []byte("fleeting"))
+	for name, remove := range map[string]func(){
+		"deleted": func() {
+			if err := c.Delete(t.Context(), k.Hash()); err != nil {
+				t.Error(err)
+			}
+		},
+		"swept": func() {
+			if err := slow.Delete(t.Context(), k.Hash()); err != nil {
+				t.Error(err)
+			}
+			c.Forget(k.Hash())
+		},
+	} {
+		if _, err := c.Put(t.Context(), k); err != nil {
+			t.Fatal(err)
+		}
+		slow.during = remove
+		if _, err := c.Open(t.Context(), k.Hash()); err != nil {
+			t.Errorf("%s: the reader that was first: %v", name, err)
+		}
+		slow.during = nil
+		if _, err := c.Open(t.Context(), k.Hash()); !errors.Is(err, cas.ErrNotFound) {
+			t.Errorf("%s: the next reader: %v", name, err)
+		}
 	}
 }

@@ -169,8 +169,9 @@ func (k keeper) Report(ctx context.Context, h cas.Hash) error {
 	return err
 }
 
+// sweep is the disk's, with the memory in front told of every chunk that goes.
 func (n *node) sweep(ctx context.Context, live func(cas.Hash) bool, before time.Time) (int, int64, error) {
-	st, err := n.store.Sweep(ctx, live, before)
+	st, err := n.store.Sweep(ctx, live, before, n.cache.Forget)
 	return st.Swept, st.Bytes, err
 }
 
