@@ -79,6 +79,33 @@ func (s *Sessions) readLog(id string) (l sessionLog, err error) {
 	return l, nil
 }
 
+// tailHead is the number of pieces in front of a tail, little endian.
+const tailHead = 8
+
+// tailSize returns how many bytes readTail would return.
+func (s *Sessions) tailSize(id string, pieces int64) (n int64, err error) {
+	f, err := s.root.Open(id + ".tail")
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	info, err := f.Stat()
+	if err != nil || info.Size() < tailHead {
+		return 0, err
+	}
+	var head [tailHead]byte
+	if _, err := io.ReadFull(f, head[:]); err != nil {
+		return 0, err
+	}
+	if int64(binary.LittleEndian.Uint64(head[:])) != pieces {
+		return 0, nil
+	}
+	return info.Size() - tailHead, nil
+}
+
 // readTail returns the bytes behind the given number of pieces.
 func (s *Sessions) readTail(id string, pieces int64) ([]byte, error) {
 	b, err := s.root.ReadFile(id + ".tail")
@@ -88,10 +115,10 @@ func (s *Sessions) readTail(id string, pieces int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(b) < 8 || int64(binary.LittleEndian.Uint64(b)) != pieces {
+	if len(b) < tailHead || int64(binary.LittleEndian.Uint64(b)) != pieces {
 		return nil, nil
 	}
-	return b[8:], nil
+	return b[tailHead:], nil
 }
 
 // replace writes a file so that after a crash there is the old or the new one.
@@ -110,6 +137,11 @@ func (s *Sessions) replace(name string, b []byte) error {
 	if err := s.root.Rename(name+".new", name); err != nil {
 		return err
 	}
+	return s.syncDir()
+}
+
+// syncDir makes the names in the directory durable.
+func (s *Sessions) syncDir() error {
 	dir, err := s.root.Open(".")
 	if err != nil {
 		return err
@@ -185,14 +217,20 @@ func (p *part) append(ctx context.Context, r io.Reader) error {
 	return errors.Join(err, synced)
 }
 
-// openLog opens the log behind its last whole record.
+// openLog opens the log behind its last whole record. A log without a record
+// may be new: its name is made durable before anything in it counts.
 func (p *part) openLog() (*os.File, error) {
 	f, err := p.s.root.OpenFile(p.session.ID+".log", os.O_WRONLY|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	end := p.file.Pieces() * recordSize
-	err = f.Truncate(end)
+	if end == 0 {
+		err = p.s.syncDir()
+	}
+	if err == nil {
+		err = f.Truncate(end)
+	}
 	if err == nil {
 		_, err = f.Seek(end, io.SeekStart)
 	}

@@ -10,12 +10,16 @@
 //	ID.tail  bytes behind the last full piece, if a part ended well there
 //
 // A piece is durable in the chunk store before its record is appended, and the
-// log is synced before an offset is told to anybody. A crash between the two
+// log is synced before an offset is told to anybody, and the directory once the
+// log is there. A crash between the two
 // costs the client the pieces since the last sync, which the store still has:
 // sending them again writes nothing new. A torn record at the end fails its
 // checksum and is cut off. ID.json and ID.tail are written beside, synced and
 // renamed; a tail says behind how many pieces it belongs, so that one that is
 // older than the log is not used.
+//
+// A log is read whole when a part begins, and at the first question for the
+// offset since the start; later questions cost no more for a long upload.
 package upload
 
 import (
@@ -74,9 +78,10 @@ type Sessions struct {
 	cfg  Config
 	root *os.Root
 
-	mu    sync.Mutex
-	count int              // guarded by mu
-	held  map[string]*hold // guarded by mu: sessions with a part on its way
+	mu     sync.Mutex
+	count  int              // guarded by mu
+	held   map[string]*hold // guarded by mu: sessions with a part on its way
+	pieces map[string]int64 // guarded by mu: records in the logs that this process has read or synced
 }
 
 // hold is a part on its way. A later part of the same session interrupts it:
@@ -107,7 +112,7 @@ func Open(cfg Config) (*Sessions, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Sessions{cfg: cfg, root: root, held: map[string]*hold{}}
+	s := &Sessions{cfg: cfg, root: root, held: map[string]*hold{}, pieces: map[string]int64{}}
 	ids, err := s.ids()
 	s.count = len(ids)
 	return s, err
@@ -155,12 +160,44 @@ func (s *Sessions) Get(ctx context.Context, id string) (Session, int64, error) {
 	if in.Object != nil {
 		return in, in.Length, nil
 	}
-	l, err := s.readLog(id)
+	pieces, err := s.countPieces(id)
 	if err != nil {
 		return Session{}, 0, err
 	}
-	tail, err := s.readTail(id, int64(len(l.links)))
-	return in, int64(len(l.links))*cas.PieceSize + int64(len(tail)), err
+	tail, err := s.tailSize(id, pieces)
+	return in, pieces*cas.PieceSize + tail, err
+}
+
+// countPieces returns how many durable pieces the log records. The caller holds
+// the session.
+func (s *Sessions) countPieces(id string) (int64, error) {
+	s.mu.Lock()
+	n, ok := s.pieces[id]
+	s.mu.Unlock()
+	if ok {
+		return n, nil
+	}
+	l, err := s.readLog(id)
+	if err != nil {
+		return 0, err
+	}
+	s.counted(id, int64(len(l.links)))
+	return int64(len(l.links)), nil
+}
+
+// counted remembers the number of records in a log. The caller holds the
+// session.
+func (s *Sessions) counted(id string, pieces int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pieces[id] = pieces
+}
+
+// uncounted forgets it.
+func (s *Sessions) uncounted(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.pieces, id)
 }
 
 // Append adds a part that begins at offset, and ends the upload when it is
@@ -181,7 +218,11 @@ func (s *Sessions) Append(ctx context.Context, id string, offset int64, r io.Rea
 	if offset != p.offset() || p.session.Object != nil {
 		return p.session, p.offset(), fmt.Errorf("%w (%d, not %d)", ErrOffset, p.offset(), offset)
 	}
+	s.uncounted(id) // until the log is known to be durable again
 	err = p.append(ctx, r)
+	if err == nil {
+		s.counted(id, p.file.Pieces())
+	}
 	if err == nil && p.offset() == p.session.Length {
 		err = p.finish(ctx)
 	} else if err == nil {
@@ -213,6 +254,7 @@ func (s *Sessions) remove(id string) error {
 	}
 	s.mu.Lock()
 	s.count--
+	delete(s.pieces, id)
 	s.mu.Unlock()
 	return errors.Join(errs...)
 }
