@@ -246,12 +246,27 @@ func (n *node) openListeners() error {
 	if n.cfg.Proxy == "" {
 		return nil
 	}
-	// A socket that a crash left behind would make listening fail; the data
-	// directory's lock says that no other node has it.
-	if err := os.Remove(n.cfg.Proxy); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := removeSocket(n.cfg.Proxy); err != nil {
 		return err
 	}
 	return n.listen("unix", n.cfg.Proxy, n.gateway.Server(true), false)
+}
+
+// removeSocket removes a socket that a crash left behind, which would make
+// listening fail; the data directory's lock says that no other node has it.
+// Anything else of that name is a mistake in the configuration.
+func removeSocket(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if info.Mode().Type() != os.ModeSocket {
+		return fmt.Errorf("--proxy: %s is there and is no socket", path)
+	}
+	return os.Remove(path)
 }
 
 func (n *node) listen(network, addr string, server *http.Server, tls bool) error {
