@@ -22,7 +22,7 @@ import (
 type memKeeper struct{ *mem.Store }
 
 func (k memKeeper) Touch(ctx context.Context, h cas.Hash) (cas.Info, error) { return k.Stat(ctx, h) }
-func (k memKeeper) Report(context.Context, cas.Hash) error                   { return nil }
+func (k memKeeper) Report(context.Context, cas.Hash) error                  { return nil }
 
 // inMemory is a gateway over a store in memory.
 func inMemory(b *testing.B) (*gateway.Gateway, *mem.Store) {

@@ -102,7 +102,7 @@ func TestOneFill(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Close()
+		t.Cleanup(func() { conn.Close() })
 		waiters[i] = &waiter{conn: conn}
 		if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: edge\r\nAccept-Encoding: br\r\n\r\n", path); err != nil {
 			t.Fatal(err)

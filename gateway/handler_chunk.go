@@ -38,11 +38,15 @@ func chunkForm(r *http.Request) form {
 
 // getChunk answers GET and HEAD /chunk/{hash}.
 func (g *Gateway) getChunk(rw http.ResponseWriter, r *http.Request) {
-	w := recorderOf(rw)
+	g.serveChunk(recorderOf(rw), r, chi.URLParam(r, "hash"))
+}
+
+// serveChunk answers with the chunk whose hash is written as text.
+func (g *Gateway) serveChunk(w *recorder, r *http.Request, text string) {
 	header := w.Header()
 	readable(header)
 	header["Vary"] = varyBoth
-	h, err := hashOf(r)
+	h, err := cas.ParseHash(text)
 	if err != nil {
 		g.fail(w, r, noHash, err)
 		return
@@ -52,7 +56,7 @@ func (g *Gateway) getChunk(rw http.ResponseWriter, r *http.Request) {
 		g.fail(w, r, h, errNotAcceptable)
 		return
 	}
-	tag := f.etag(h)
+	tag := f.etag(text)
 	if r.Header["If-None-Match"] != nil || r.Header["If-Match"] != nil {
 		if _, err := g.content.Stat(r.Context(), h); err == nil {
 			found(header, f, tag, varyBoth)

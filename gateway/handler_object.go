@@ -79,7 +79,7 @@ func (g *Gateway) sendFile(w *recorder, r *http.Request, at dag.Found, opt fileO
 		return
 	}
 	header := w.Header()
-	tag := f.etag(at.Hash)
+	tag := f.etag(at.Hash.String())
 	found(header, f, tag, opt.vary)
 	if opt.status != http.StatusOK {
 		g.sendWithStatus(w, r, at, f, opt.status)
@@ -150,7 +150,7 @@ func (g *Gateway) digests(ctx context.Context, w *recorder, f form, at dag.Found
 
 func (g *Gateway) fileRepresentation(at dag.Found, f form) *representation {
 	m := at.Manifest
-	rep := &representation{hash: at.Hash, tag: f.etag(at.Hash), size: m.Size, mediaType: []string{m.MediaType}}
+	rep := &representation{hash: at.Hash, tag: f.etag(at.Hash.String()), size: m.Size, mediaType: []string{m.MediaType}}
 	if f == formBrotli {
 		rep.size = m.JoinedSize()
 		rep.write = func(ctx context.Context, w *recorder, s span) error { return g.writeJoined(ctx, w, m, s) }

@@ -203,7 +203,7 @@ func (g *Gateway) receivePart(w *recorder, r *http.Request) (upload.Session, int
 	defer g.uploads.Release(1)
 	interrupt := func() {
 		// It may fail only if the connection is gone, and then Read fails too.
-		_ = w.control.SetReadDeadline(time.Unix(1, 0))
+		_ = w.control().SetReadDeadline(time.Unix(1, 0))
 	}
 	// A connection that breaks ends the body, and cancels the request's context
 	// with it; the pieces that came before that are still to be stored.

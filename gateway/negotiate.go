@@ -2,8 +2,6 @@ package gateway
 
 import (
 	"strings"
-
-	"inos.dev/edge/cas"
 )
 
 // form is a representation of a chunk or a file.
@@ -19,15 +17,16 @@ const (
 // chunkMediaType asks for a chunk's stored bytes without a content coding.
 const chunkMediaType = "application/vnd.inos.chunk"
 
-// etag returns the strong entity tag of a form: one per representation.
-func (f form) etag(h cas.Hash) string {
+// etag returns the strong entity tag of a form: one per representation. hash is
+// the hash as text.
+func (f form) etag(hash string) string {
 	switch f {
 	case formBrotli:
-		return `"` + h.String() + `"`
+		return `"` + hash + `"`
 	case formStored:
-		return `"` + h.String() + `-stored"`
+		return `"` + hash + `-stored"`
 	}
-	return `"` + h.String() + `-raw"`
+	return `"` + hash + `-raw"`
 }
 
 // encodingForm reads Accept-Encoding (RFC 9110, section 12.5.3). br is sent

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -86,7 +87,7 @@ const startLimit = time.Minute
 // is a program in front, such as a tracer.
 func start(t *testing.T, dir string, wrap []string, flags ...string) *process {
 	t.Helper()
-	args := append(wrap[:len(wrap):len(wrap)], inos.build(t), "serve", "--data", dir, "--admin", "127.0.0.1:0", "--log-format", "json", "--scrub-rate", "0")
+	args := append(slices.Clip(wrap), inos.build(t), "serve", "--data", dir, "--admin", "127.0.0.1:0", "--log-format", "json", "--scrub-rate", "0")
 	if !strings.Contains(strings.Join(flags, " "), "--listen") {
 		args = append(args, "--listen", "127.0.0.1:0")
 	}

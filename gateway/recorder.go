@@ -16,8 +16,8 @@ import (
 // a file still leaves by sendfile.
 type recorder struct {
 	http.ResponseWriter
-	control *http.ResponseController
-	g       *Gateway
+	g     *Gateway
+	proxy bool // the listener is the proxy's
 
 	route   string
 	status  int
@@ -25,9 +25,17 @@ type recorder struct {
 	direct  int64 // of those, what went through ReadFrom
 	charged int64 // of those, what the quota has been told of
 
-	conn     auth.Conn
 	quotaKey auth.Key // empty: no quota
 }
+
+// control reaches the connection for deadlines and flushes. Few requests need
+// it, so that it is not made before.
+func (w *recorder) control() *http.ResponseController {
+	return http.NewResponseController(w.ResponseWriter)
+}
+
+// conn is what the listener knows about the request's connection.
+func (w *recorder) conn(r *http.Request) auth.Conn { return auth.ConnOf(r, w.proxy) }
 
 func (w *recorder) WriteHeader(status int) {
 	if w.status == 0 || w.status < 200 {
@@ -70,7 +78,7 @@ func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // Flush implements http.Flusher for Connect's streams.
 func (w *recorder) Flush() {
 	// An error means that the connection is broken: the next write meets it.
-	_ = w.control.Flush()
+	_ = w.control().Flush()
 }
 
 // announce sends the head, and lets other handlers do the same before a long
@@ -90,7 +98,7 @@ func (g *Gateway) budget(n int64) time.Duration {
 // extend gives the client time for the next n bytes of the answer.
 func (w *recorder) extend(n int64) {
 	// Not every ResponseWriter has deadlines (tests); those of net/http do.
-	_ = w.control.SetWriteDeadline(time.Now().Add(w.g.budget(n)))
+	_ = w.control().SetWriteDeadline(time.Now().Add(w.g.budget(n)))
 }
 
 // pace waits off the debt that the client's quota is in, and gives it time for
@@ -155,14 +163,14 @@ const stretch = 256 << 10
 func (p *pacedReader) Read(b []byte) (int, error) {
 	if p.left <= 0 {
 		p.left = stretch
-		_ = p.w.control.SetReadDeadline(time.Now().Add(p.w.g.budget(stretch))) // as in extend
+		_ = p.w.control().SetReadDeadline(time.Now().Add(p.w.g.budget(stretch))) // as in extend
 	}
 	n, err := p.src.Read(b)
 	p.left -= int64(n)
 	if errors.Is(err, io.EOF) {
 		// The deadline was for the body. Left in place, it would end the
 		// request when net/http looks for the client's hanging up.
-		_ = p.w.control.SetReadDeadline(time.Time{})
+		_ = p.w.control().SetReadDeadline(time.Time{})
 	}
 	return n, err
 }

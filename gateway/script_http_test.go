@@ -123,10 +123,10 @@ func (p *player) ask(x *exchanged, node *process, socket, method, path string, l
 		}
 		req.Header[http.CanonicalHeaderKey(key)] = append(req.Header[http.CanonicalHeaderKey(key)], value)
 	}
-	resp, err := p.clients.to(p.protocol, socket).Do(req)
-	if x.err = err; err != nil {
-		x.status = 0
-		return nil // the answer's check tells
+	x.status, x.err = 0, nil
+	var resp *http.Response
+	if resp, x.err = p.clients.to(p.protocol, socket).Do(req); x.err != nil {
+		return nil // for the check of the answer
 	}
 	x.status, x.header = resp.StatusCode, resp.Header
 	x.body, x.err = io.ReadAll(resp.Body)
@@ -171,7 +171,7 @@ var errDiffers = errors.New("it is not so")
 
 func (p *player) check(x *exchanged, line string) error {
 	word, rest, _ := strings.Cut(line, " ")
-	holds := true
+	var holds bool
 	switch word {
 	case "empty":
 		holds = len(x.body) == 0

@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"bytes"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -22,7 +23,7 @@ func uploadFile(t *testing.T, n *process, b []byte) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if resp.Body.Close(); resp.StatusCode != 201 {
+	if resp.Body.Close(); resp.StatusCode != http.StatusCreated {
 		t.Fatalf("POST: %s", resp.Status)
 	}
 	return n.url + resp.Header.Get("Location")
