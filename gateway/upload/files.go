@@ -79,6 +79,19 @@ func (s *Sessions) readLog(id string) (l sessionLog, err error) {
 	return l, nil
 }
 
+// syncLog makes a log durable as it was read: the process that wrote it may
+// have been killed before its fsync.
+func (s *Sessions) syncLog(id string) error {
+	f, err := s.root.OpenFile(id+".log", os.O_WRONLY, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.cfg.fsync(f), f.Close(), s.syncDir())
+}
+
 // tailHead is the number of pieces in front of a tail, little endian.
 const tailHead = 8
 
@@ -129,7 +142,7 @@ func (s *Sessions) replace(name string, b []byte) error {
 	}
 	_, err = f.Write(b)
 	if err == nil {
-		err = f.Sync()
+		err = s.cfg.fsync(f)
 	}
 	if err := errors.Join(err, f.Close()); err != nil {
 		return err
@@ -146,7 +159,7 @@ func (s *Sessions) syncDir() error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return errors.Join(s.cfg.fsync(dir), dir.Close())
 }
 
 // part is a session at work.
@@ -203,7 +216,7 @@ func (p *part) append(ctx context.Context, r io.Reader) error {
 		}
 		return err
 	})
-	synced := errors.Join(log.Sync(), log.Close())
+	synced := errors.Join(p.s.cfg.fsync(log), log.Close())
 	switch {
 	case err == nil:
 		p.tail = tail

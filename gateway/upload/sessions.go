@@ -9,14 +9,14 @@
 //	ID.log   a record per durable piece: its link and the state of SHA-256
 //	ID.tail  bytes behind the last full piece, if a part ended well there
 //
-// A piece is durable in the chunk store before its record is appended, and the
-// log is synced before an offset is told to anybody, and the directory once the
-// log is there. A crash between the two
-// costs the client the pieces since the last sync, which the store still has:
-// sending them again writes nothing new. A torn record at the end fails its
-// checksum and is cut off. ID.json and ID.tail are written beside, synced and
-// renamed; a tail says behind how many pieces it belongs, so that one that is
-// older than the log is not used.
+// A piece is durable in the chunk store before its record is appended. The log
+// is synced before an offset is told to anybody, and the directory before the
+// first record counts; what an earlier process has left is synced again before
+// it is believed. A crash in between costs the client the pieces since the last
+// sync, which the store still has: sending them again writes nothing new. A
+// torn record at the end fails its checksum and is cut off. ID.json and ID.tail
+// are written beside, synced and renamed; a tail says behind how many pieces it
+// belongs, so that one that is older than the log is not used.
 //
 // A log is read whole when a part begins, and at the first question for the
 // offset since the start; later questions cost no more for a long upload.
@@ -60,6 +60,8 @@ type Config struct {
 	// longer than the collector's grace time.
 	TTL    time.Duration
 	Logger *slog.Logger // nil: slog.Default
+
+	fsync func(*os.File) error // stands in for the disk in tests
 }
 
 // Session is one upload.
@@ -104,6 +106,9 @@ func Open(cfg Config) (*Sessions, error) {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
+	}
+	if cfg.fsync == nil {
+		cfg.fsync = (*os.File).Sync
 	}
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, err
@@ -178,6 +183,9 @@ func (s *Sessions) countPieces(id string) (int64, error) {
 		return n, nil
 	}
 	l, err := s.readLog(id)
+	if err == nil {
+		err = s.syncLog(id)
+	}
 	if err != nil {
 		return 0, err
 	}
