@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/go-chi/chi/v5"
 
@@ -201,13 +200,10 @@ func (g *Gateway) receivePart(w *recorder, r *http.Request) (upload.Session, int
 		return upload.Session{}, 0, errLimit
 	}
 	defer g.uploads.Release(1)
-	interrupt := func() {
-		// It may fail only if the connection is gone, and then Read fails too.
-		_ = w.control().SetReadDeadline(time.Unix(1, 0))
-	}
+	body := w.body(r, -1)
 	// A connection that breaks ends the body, and cancels the request's context
 	// with it; the pieces that came before that are still to be stored.
-	in, at, err := g.cfg.Uploads.Append(context.WithoutCancel(r.Context()), chi.URLParam(r, "id"), offset, w.body(r, -1), interrupt)
+	in, at, err := g.cfg.Uploads.Append(context.WithoutCancel(r.Context()), chi.URLParam(r, "id"), offset, body, body.interrupt)
 	if err != nil && errors.Is(err, upload.ErrOffset) {
 		g.uploadState(w, in, at)
 	}

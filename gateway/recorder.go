@@ -5,7 +5,9 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"inos.dev/edge/gateway/auth"
@@ -142,7 +144,7 @@ func (w *recorder) charge() time.Duration {
 
 // body is the request's body under the same rule: it must arrive at the least
 // rate, and has at most limit bytes (-1: no limit).
-func (w *recorder) body(r *http.Request, limit int64) io.Reader {
+func (w *recorder) body(r *http.Request, limit int64) *pacedReader {
 	var src io.Reader = r.Body
 	if limit >= 0 {
 		src = http.MaxBytesReader(w, r.Body, limit)
@@ -155,6 +157,17 @@ type pacedReader struct {
 	w    *recorder
 	src  io.Reader
 	left int64 // bytes that the present deadline still covers
+
+	interrupted atomic.Bool
+}
+
+// interrupt makes the present Read and all later ones fail. It may be called
+// beside Read: the flag comes first, so that a Read that has just renewed the
+// deadline sees it.
+func (p *pacedReader) interrupt() {
+	p.interrupted.Store(true)
+	// It may fail only if the connection is gone, and then Read fails too.
+	_ = p.w.control().SetReadDeadline(time.Unix(1, 0))
 }
 
 // stretch is how many bytes one deadline covers.
@@ -164,6 +177,9 @@ func (p *pacedReader) Read(b []byte) (int, error) {
 	if p.left <= 0 {
 		p.left = stretch
 		_ = p.w.control().SetReadDeadline(time.Now().Add(p.w.g.budget(stretch))) // as in extend
+	}
+	if p.interrupted.Load() {
+		return 0, os.ErrDeadlineExceeded
 	}
 	n, err := p.src.Read(b)
 	p.left -= int64(n)
