@@ -168,7 +168,10 @@ func relay(t *testing.T, target string) *relayed {
 			return
 		}
 		defer to.Close()
-		go func() { _, _ = io.Copy(to, conn) }() // ends with either connection
+		go func() {
+			_, _ = io.Copy(to, conn) // ends with either connection
+			to.Close()               // and ends the way back
+		}()
 		<-r.gate
 		_, _ = io.Copy(conn, to) // what is missing, the clients miss
 	})

@@ -109,8 +109,8 @@ type Content struct {
 	cpu       *semaphore.Weighted
 	pieces    *pieceCache
 	manifests *manifestCache
-	checks    chan cas.Hash       // objects whose digests are to be checked, see Run
-	held      *semaphore.Weighted // bytes in memory that answers hold, see hold.go
+	checks    chan cas.Hash // objects whose digests are to be checked, see Run
+	holds     *holds        // bytes in memory that answers hold
 	// list is held for reading by who writes a record, and for writing by who
 	// looks at one before: nobody puts back what was removed, or removes what
 	// was prolonged.
@@ -124,7 +124,7 @@ func New(cfg Config) (*Content, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	c := &Content{cfg: cfg, cpu: semaphore.NewWeighted(int64(cfg.Decoders)), held: semaphore.NewWeighted(cfg.HeldBytes), checks: make(chan cas.Hash, maxChecks)}
+	c := &Content{cfg: cfg, cpu: semaphore.NewWeighted(int64(cfg.Decoders)), holds: newHolds(cfg.HeldBytes), checks: make(chan cas.Hash, maxChecks)}
 	var err error
 	if c.pieces, err = newPieceCache(cfg.DecodedBytes); err != nil {
 		return nil, err
@@ -172,7 +172,7 @@ func (c *Content) open(ctx context.Context, h cas.Hash, patient bool) (cas.Body,
 	if err != nil {
 		return nil, From{}, err
 	}
-	body, err = c.hold(ctx, r.Chunk.Bytes())
+	body, err = c.hold(ctx, r.Chunk)
 	return body, From{Filled: r.Source != exchange.Local, FillTime: r.Took}, err
 }
 

@@ -88,7 +88,7 @@ func (c *Content) decodedPiece(ctx context.Context, h cas.Hash, d decoded, link 
 		return nil, err
 	}
 	var err error
-	p.release, err = c.reserve(ctx, p.size)
+	p.release, err = c.holds.reserve(ctx, holdKey{h, true}, p.size)
 	if err != nil {
 		return nil, err
 	}
