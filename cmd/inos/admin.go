@@ -23,22 +23,30 @@ func newRegistry() *prometheus.Registry {
 	return r
 }
 
+// adminTimeout is how long a client of the admin listener has to take an answer
+// that is ready.
+const adminTimeout = 30 * time.Second
+
 // adminServer has metrics for everybody who reaches it, and profiles and
-// collection for administrators: on a loopback address that is whoever sits at
-// this machine, by the rule of --dev, else whoever has a token.
-func adminServer(n *node, verifier *auth.Verifier) *http.Server {
+// collection for administrators, by the same rule as the node's other writes: a
+// token, which only --dev waives. Profiles extend its write timeout by the
+// time that they take, and a collection takes what it takes.
+func adminServer(n *node) *http.Server {
 	admin := func(h http.HandlerFunc) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
-			id, err := verifier.FromRequest(r, auth.ConnOf(r, false))
+			id, err := n.verifier.FromRequest(r, auth.ConnOf(r, false))
 			if err == nil {
 				err = id.Require(auth.Admin)
 			}
-			if err != nil {
+			switch {
+			case err == nil:
+				h(w, r)
+			case errors.Is(err, auth.ErrForbidden):
+				http.Error(w, err.Error(), http.StatusForbidden)
+			default:
 				w.Header().Set("WWW-Authenticate", auth.Challenge)
 				http.Error(w, err.Error(), http.StatusUnauthorized)
-				return
 			}
-			h(w, r)
 		}
 	}
 	mux := http.NewServeMux()
@@ -49,12 +57,20 @@ func adminServer(n *node, verifier *auth.Verifier) *http.Server {
 	mux.HandleFunc("GET /debug/pprof/symbol", admin(pprof.Symbol))
 	mux.HandleFunc("GET /debug/pprof/trace", admin(pprof.Trace))
 	mux.HandleFunc("POST "+collectPath, admin(n.collectNow))
-	return &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+	return &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: adminTimeout, IdleTimeout: time.Minute, MaxHeaderBytes: 32 << 10}
 }
 
 // collectNow runs a collection and answers what it did.
 func (n *node) collectNow(w http.ResponseWriter, r *http.Request) {
+	deadline := http.NewResponseController(w)
+	if err := deadline.SetWriteDeadline(time.Time{}); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
 	done, err := n.content.Collect(r.Context())
+	if late := deadline.SetWriteDeadline(time.Now().Add(adminTimeout)); late != nil {
+		n.log.Debug("the client of a collection is gone", "error", late)
+	}
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
+	"strings"
 
 	"inos.dev/edge/cmd/inos/remote"
 )
@@ -26,16 +28,17 @@ type collection struct {
 }
 
 type gcCmd struct {
-	Admin string `help:"Address for metrics, profiles and collection; empty for none." default:"127.0.0.1:8081"`
+	Admin string `help:"Address for metrics, and with the right admin profiles and collection; empty for none." default:"127.0.0.1:8081"`
 	tokenFlags
-	Offline bool `help:"Work on the data directory itself, while no node uses it." env:"-"`
-	JSON    bool `help:"Print one line of JSON." env:"-"`
+	Grace   duration `help:"How long a chunk that no object names lives." default:"24h"`
+	Offline bool     `help:"Work on the data directory itself, while no node uses it." env:"-"`
+	JSON    bool     `help:"Print one line of JSON." env:"-"`
 }
 
 func (gcCmd) Help() string {
 	return "A node collects by itself from time to time; this makes the one behind --admin do so now. Chunks that were sent or asked for lately stay.\n\n" + examples(
 		"inos gc",
-		"inos gc --admin 10.0.0.5:8081 --token-file admin.token --json",
+		"inos gc --admin https://admin.edge.example --token-file admin.token --json",
 		"inos gc --offline --data /var/lib/inos",
 	)
 }
@@ -63,7 +66,7 @@ func (g *gcCmd) offline(ctx context.Context, c *console) (done collection, err e
 		return done, err // and no data directory is made by mistake
 	}
 	log := slog.New(slog.NewTextHandler(c.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	n := &node{cfg: &serveCmd{Data: g.Data}, log: log}
+	n := &node{cfg: &serveCmd{Data: g.Data, Grace: g.Grace}, log: log}
 	defer func() { err = errors.Join(err, n.close()) }()
 	for _, open := range []func() error{n.openStore, n.openCatalog, n.openFills, n.openContent, n.openUploads} {
 		if err := open(); err != nil {
@@ -76,9 +79,9 @@ func (g *gcCmd) offline(ctx context.Context, c *console) (done collection, err e
 
 // ask lets the node do it and waits as long as it takes.
 func (g *gcCmd) ask(ctx context.Context, _ *console) (done collection, err error) {
-	address := "http://" + g.Admin
+	address := g.address()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address+collectPath, nil)
-	if err != nil || g.Admin == "" {
+	if err != nil || g.Admin == "" || req.URL.Host == "" {
 		return done, fmt.Errorf("%w: --admin %q is no address", errUsage, g.Admin)
 	}
 	token, err := g.token(onLoopback(address))
@@ -86,6 +89,9 @@ func (g *gcCmd) ask(ctx context.Context, _ *console) (done collection, err error
 		return done, err
 	}
 	if token != "" {
+		if req.URL.Scheme != "https" && !onLoopback(address) {
+			return done, fmt.Errorf("%w: the token would go to %s in clear text; name an https:// address with --admin, or run inos gc on that machine", errUsage, g.Admin)
+		}
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	resp, err := (&http.Client{}).Do(req)
@@ -97,10 +103,23 @@ func (g *gcCmd) ask(ctx context.Context, _ *console) (done collection, err error
 	switch {
 	case err != nil:
 		return done, fmt.Errorf("%w: the answer broke off: %w", remote.ErrUnavailable, err)
-	case resp.StatusCode == http.StatusUnauthorized:
+	case resp.StatusCode == http.StatusUnauthorized, resp.StatusCode == http.StatusForbidden:
 		return done, fmt.Errorf("%w: a collection needs the right admin", remote.ErrNoRight)
 	case resp.StatusCode != http.StatusOK:
 		return done, fmt.Errorf("the admin listener answered %s: %.200q", resp.Status, body)
 	}
 	return done, json.Unmarshal(body, &done)
+}
+
+// address is the URL of the admin listener. An address to listen on names all
+// interfaces or one; from here, "all" is this machine.
+func (g *gcCmd) address() string {
+	if strings.Contains(g.Admin, "://") {
+		return strings.TrimRight(g.Admin, "/")
+	}
+	host, port, err := net.SplitHostPort(g.Admin)
+	if ip := net.ParseIP(host); err == nil && (host == "" || ip != nil && ip.IsUnspecified()) {
+		return "http://" + net.JoinHostPort("localhost", port)
+	}
+	return "http://" + g.Admin
 }

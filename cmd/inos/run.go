@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
@@ -46,7 +45,7 @@ type node struct {
 	content  *content.Content
 	writer   *dag.Writer
 	uploads  *upload.Sessions
-	issuer   auth.SecretKey
+	verifier *auth.Verifier
 	gateway  *gateway.Gateway
 	cert     *gateway.Certificate
 
@@ -74,7 +73,8 @@ func (n *node) run(ctx context.Context) error {
 		debug.SetMemoryLimit(int64(n.cfg.Memory))
 	}
 	for _, step := range []func() error{
-		n.openStore, n.openCatalog, n.openFills, n.openContent, n.openUploads, n.openGateway, n.openListeners, n.openAdmin,
+		n.openStore, n.openCatalog, n.openFills, n.openContent, n.openUploads, n.openAuth, n.openGateway,
+		func() error { return n.openListeners(ctx) }, func() error { return n.openAdmin(ctx) },
 	} {
 		if err := step(); err != nil {
 			return err
@@ -185,11 +185,7 @@ func (n *node) openUploads() (err error) {
 	return nil
 }
 
-func (n *node) openGateway() error {
-	verifier, err := n.verifier(n.cfg.Dev)
-	if err != nil {
-		return err
-	}
+func (n *node) openGateway() (err error) {
 	var egress *auth.Quota
 	if n.cfg.EgressRate > 0 || n.cfg.EgressRequests > 0 {
 		egress, err = auth.NewQuota(auth.QuotaConfig{BytesPerSecond: int64(n.cfg.EgressRate), RequestsPerSecond: n.cfg.EgressRequests})
@@ -202,7 +198,7 @@ func (n *node) openGateway() error {
 		access = n.log
 	}
 	n.gateway, err = gateway.New(gateway.Config{
-		Content: n.content, Writer: n.writer, Auth: verifier, Uploads: n.uploads,
+		Content: n.content, Writer: n.writer, Auth: n.verifier, Uploads: n.uploads,
 		Node: n.info, Ready: n.ready, Egress: egress, PublicURL: n.cfg.PublicURL,
 		MaxRequests: n.cfg.MaxRequests, MaxUploads: n.cfg.MaxUploads, MaxObject: int64(n.cfg.MaxObject), MinRate: int64(n.cfg.MinRate),
 		Registry: n.registry, Logger: n.log, AccessLog: access,
@@ -210,25 +206,26 @@ func (n *node) openGateway() error {
 	return err
 }
 
-// verifier knows the node's issuer key, and keeps the operator's token fresh.
-func (n *node) verifier(dev bool) (*auth.Verifier, error) {
-	var err error
-	if n.issuer, err = auth.OpenIssuer(n.cfg.Data); err != nil {
-		return nil, err
+// openAuth opens the node's issuer key, and keeps the operator's token fresh.
+func (n *node) openAuth() error {
+	issuer, err := auth.OpenIssuer(n.cfg.Data)
+	if err != nil {
+		return err
 	}
-	if _, err := auth.OpenOperatorToken(n.cfg.Data, n.issuer, time.Now()); err != nil {
-		return nil, err
+	if _, err := auth.OpenOperatorToken(n.cfg.Data, issuer, time.Now()); err != nil {
+		return err
 	}
 	trusted, err := n.cfg.trusted()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return auth.NewVerifier(auth.Config{Own: n.issuer.Public(), Trusted: trusted, Dev: dev})
+	n.verifier, err = auth.NewVerifier(auth.Config{Own: issuer.Public(), Trusted: trusted, Dev: n.cfg.Dev})
+	return err
 }
 
-func (n *node) openListeners() error {
+func (n *node) openListeners(ctx context.Context) error {
 	if n.cfg.Listen != "" {
-		if err := n.listen("tcp", n.cfg.Listen, n.gateway.Server(false), false); err != nil {
+		if err := n.listen(ctx, n.cfg.Listen, n.gateway.Server(false), false); err != nil {
 			return err
 		}
 	}
@@ -239,56 +236,41 @@ func (n *node) openListeners() error {
 		}
 		server := n.gateway.Server(false)
 		server.TLSConfig = n.cert.Config()
-		if err := n.listen("tcp", n.cfg.TLSListen, server, true); err != nil {
+		if err := n.listen(ctx, n.cfg.TLSListen, server, true); err != nil {
 			return err
 		}
 	}
 	if n.cfg.Proxy == "" {
 		return nil
 	}
-	if err := removeSocket(n.cfg.Proxy); err != nil {
-		return err
-	}
-	return n.listen("unix", n.cfg.Proxy, n.gateway.Server(true), false)
-}
-
-// removeSocket removes a socket that a crash left behind, which would make
-// listening fail; the data directory's lock says that no other node has it.
-// Anything else of that name is a mistake in the configuration.
-func removeSocket(path string) error {
-	info, err := os.Lstat(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
+	l, err := listenProxy(ctx, n.cfg.Proxy)
 	if err != nil {
 		return err
 	}
-	if info.Mode().Type() != os.ModeSocket {
-		return fmt.Errorf("--proxy: %s is there and is no socket", path)
-	}
-	return os.Remove(path)
-}
-
-func (n *node) listen(network, addr string, server *http.Server, tls bool) error {
-	l, err := net.Listen(network, addr)
-	if err != nil {
-		return err
-	}
-	n.onClose(func() error { return ignoreClosed(l.Close()) })
-	n.listeners = append(n.listeners, listener{l, server, tls})
+	n.serveLater(listener{l, n.gateway.Server(true), false})
 	return nil
 }
 
-// openAdmin adds the operator's listener.
-func (n *node) openAdmin() error {
-	if n.cfg.Admin == "" {
-		return nil
-	}
-	verifier, err := n.verifier(loopback(n.cfg.Admin))
+func (n *node) listen(ctx context.Context, addr string, server *http.Server, tls bool) error {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return err
 	}
-	return n.listen("tcp", n.cfg.Admin, adminServer(n, verifier), false)
+	n.serveLater(listener{l, server, tls})
+	return nil
+}
+
+func (n *node) serveLater(l listener) {
+	n.onClose(func() error { return ignoreClosed(l.Close()) })
+	n.listeners = append(n.listeners, l)
+}
+
+// openAdmin adds the operator's listener.
+func (n *node) openAdmin(ctx context.Context) error {
+	if n.cfg.Admin == "" {
+		return nil
+	}
+	return n.listen(ctx, n.cfg.Admin, adminServer(n), false)
 }
 
 // serve runs everything under one group until ctx is done, then drains.
@@ -314,7 +296,7 @@ func (n *node) serve(ctx context.Context) error {
 		case <-work.Done(): // something failed: the rest goes down, too
 		}
 		defer stop()
-		return n.drain()
+		return n.drain() //nolint:contextcheck // ctx is over, the requests are not
 	})
 	return g.Wait()
 }

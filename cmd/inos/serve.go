@@ -16,13 +16,13 @@ import (
 type serveCmd struct {
 	Data   string `help:"Data directory." default:"data" type:"path"`
 	Listen string `help:"Address for HTTP/1.1 and unencrypted HTTP/2; empty for none." default:"127.0.0.1:8080"`
-	Admin  string `help:"Address for metrics, profiles and collection; empty for none." default:"127.0.0.1:8081"`
+	Admin  string `help:"Address for metrics, and with the right admin profiles and collection; empty for none." default:"127.0.0.1:8081"`
 	Dev    bool   `help:"Give requests from this machine the operator's rights, without a token. Only with loopback addresses."`
 
 	TLSListen string `help:"Address for HTTPS." placeholder:"ADDR"`
 	TLSCert   string `help:"Certificate chain (PEM), read again when it changes." type:"path" placeholder:"FILE"`
 	TLSKey    string `help:"Its key (PEM)." type:"path" placeholder:"FILE"`
-	Proxy     string `help:"Unix socket for a proxy in front: the only listener whose forwarding headers are believed." type:"path" placeholder:"PATH"`
+	Proxy     string `help:"Unix socket (mode 0660) for a proxy in front: the only listener whose forwarding headers are believed." type:"path" placeholder:"PATH"`
 	PublicURL string `help:"How clients reach this node, scheme://host." placeholder:"URL"`
 
 	Upstream    []string `help:"Another node to fetch missing chunks from; may be repeated." placeholder:"URL"`
@@ -43,7 +43,7 @@ type serveCmd struct {
 	Memory        byteSize `help:"Soft limit of the process's memory; 0 for none." default:"256MiB"`
 
 	MaxRequests    int64    `help:"Most requests at once." default:"16384"`
-	MaxUploads     int64    `help:"Most uploads at once." default:"256"`
+	MaxUploads     int64    `help:"Most uploads at once; each that waits for its client holds 1 MiB." default:"256"`
 	EgressRate     byteSize `help:"Bytes per second for one token or client network; 0 for no limit." default:"0"`
 	EgressRequests float64  `help:"Requests per second for one token or client network; 0 for no limit." default:"0"`
 	MinRate        byteSize `help:"Least bytes per second at which a client must send or take a body." default:"16KiB"`
