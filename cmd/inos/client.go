@@ -42,11 +42,12 @@ func (f *clientFlags) connect() (*remote.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	return dial(f.Node, token)
+	return dial(remote.Config{Node: f.Node, Token: token, TokenFound: !f.named()})
 }
 
-func dial(node, token string) (*remote.Node, error) {
-	n, err := remote.New(remote.Config{Node: node, Token: token, UserAgent: "inos/" + version})
+func dial(cfg remote.Config) (*remote.Node, error) {
+	cfg.UserAgent = "inos/" + version
+	n, err := remote.New(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errUsage, err)
 	}
@@ -79,6 +80,10 @@ func (f *tokenFlags) token(here bool) (string, error) {
 	}
 	return "", err
 }
+
+// named reports whether somebody said which token to send. One that is found in
+// the data directory may be that of another node.
+func (f *tokenFlags) named() bool { return f.TokenFile != "" || os.Getenv(tokenVariable) != "" }
 
 // checkToken refuses what cannot be a header. The error does not repeat it.
 func checkToken(text, where string) (string, error) {
@@ -117,7 +122,7 @@ func (f *clientFlags) resolve(text string) (*target, error) {
 	if ref.Node == "" || ref.Node == strings.TrimRight(f.Node, "/") {
 		node, err = f.connect()
 	} else {
-		node, err = dial(ref.Node, "")
+		node, err = dial(remote.Config{Node: ref.Node})
 	}
 	if err != nil {
 		return nil, err

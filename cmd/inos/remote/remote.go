@@ -40,6 +40,10 @@ type Config struct {
 	Node string
 	// Token goes to Node, and nowhere else, with every request; "" sends none.
 	Token string
+	// TokenFound says that nobody named Token for Node: it lay where a node of
+	// this machine may have left it. A node that answers it with 401 is asked
+	// again without, and gets it no more.
+	TokenFound bool
 	// UserAgent names the program; "" means inos.
 	UserAgent string
 	// Timeout bounds one attempt of one request, none of which carries more
@@ -112,7 +116,7 @@ func New(cfg Config) (*Node, error) {
 	}
 	n := &Node{cfg: cfg, base: base}
 	n.client = &http.Client{
-		Transport: &credentials{next: transport, token: cfg.Token, agent: cfg.UserAgent},
+		Transport: &credentials{next: transport, token: cfg.Token, found: cfg.TokenFound, agent: cfg.UserAgent},
 		CheckRedirect: func(to *http.Request, _ []*http.Request) error {
 			return fmt.Errorf("%w: it sends on to %s; name that address instead", ErrRefused, to.URL.Redacted())
 		},
@@ -138,15 +142,43 @@ func (n *Node) route(kind string, h cas.Hash) string {
 type credentials struct {
 	next         http.RoundTripper
 	token, agent string
+	found        bool        // as Config.TokenFound
+	dropped      atomic.Bool // the token turned out to be another node's
 }
 
 func (c *credentials) RoundTrip(r *http.Request) (*http.Response, error) {
-	r = r.Clone(r.Context())
-	if c.token != "" {
-		r.Header.Set("Authorization", "Bearer "+c.token)
+	if c.token == "" || c.dropped.Load() {
+		return c.next.RoundTrip(c.sign(r, ""))
 	}
+	resp, err := c.next.RoundTrip(c.sign(r, c.token))
+	if err != nil || resp.StatusCode != http.StatusUnauthorized || !c.found {
+		return resp, err
+	}
+	c.dropped.Store(true)
+	again := c.sign(r, "")
+	if r.Body != nil && r.Body != http.NoBody {
+		if r.GetBody == nil {
+			return resp, nil // it cannot be sent twice; the next request goes without
+		}
+		if again.Body, err = r.GetBody(); err != nil {
+			return nil, errors.Join(err, resp.Body.Close())
+		}
+	}
+	if err := resp.Body.Close(); err != nil {
+		return nil, err
+	}
+	return c.next.RoundTrip(again)
+}
+
+// sign returns a copy of r with a token, if there is one, and the program's
+// name.
+func (c *credentials) sign(r *http.Request, token string) *http.Request {
+	r = r.Clone(r.Context())
 	r.Header.Set("User-Agent", c.agent)
-	return c.next.RoundTrip(r)
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	return r
 }
 
 // CloseIdleConnections lets http.Client reach the transport.

@@ -57,6 +57,62 @@ func TestNewRefusesAddresses(t *testing.T) {
 	}
 }
 
+// TestFoundToken: a token that was only found does not keep a node from serving
+// that needs none, and is sent once; one that was named is not left out.
+func TestFoundToken(t *testing.T) {
+	for _, named := range []bool{false, true} {
+		var with, without atomic.Int64
+		server := remotetest.New(t)
+		inner := server.Config.Handler
+		server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Authorization") != "" {
+				with.Add(1)
+				w.WriteHeader(http.StatusUnauthorized)
+				return
+			}
+			without.Add(1)
+			inner.ServeHTTP(w, r)
+		})
+		n := dial(t, server.URL, Config{Token: "another-node's", TokenFound: !named})
+		small, large := chunkOf(t, []byte("small")), chunkOf(t, randomBytes(cas.PieceSize))
+		_, err := n.Upload(t.Context(), func(ctx context.Context, u *Upload) error {
+			for _, c := range []cas.Chunk{small, large} {
+				if _, err := u.Put(ctx, c); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if errors.Is(err, ErrNoRight) != named || named != (err != nil) {
+			t.Errorf("named %v: %v", named, err)
+		}
+		if named && without.Load() > 0 {
+			t.Errorf("%d requests went without the token that was named", without.Load())
+		}
+		if !named && with.Load() != 1 {
+			t.Errorf("%d requests had the token, want the first alone", with.Load())
+		}
+	}
+}
+
+// TestFoundTokenBody: the body of the request that was refused is sent again.
+func TestFoundTokenBody(t *testing.T) {
+	server := remotetest.New(t)
+	inner := server.Config.Handler
+	server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		inner.ServeHTTP(w, r)
+	})
+	n := dial(t, server.URL, Config{Token: "another-node's", TokenFound: true})
+	c := chunkOf(t, randomBytes(cas.PieceSize))
+	if added, err := n.putChunk(t.Context(), c); err != nil || !added {
+		t.Errorf("put = %v, %v", added, err)
+	}
+}
+
 func TestUploadSendsWhatIsMissing(t *testing.T) {
 	server := remotetest.New(t)
 	n := dial(t, server.URL, Config{})
