@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -72,15 +73,27 @@ func (w *waiter) get(path string, want []byte, met *sync.WaitGroup) {
 		return
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	switch {
-	case err != nil:
-		w.err = err
-	case resp.StatusCode != http.StatusOK:
-		w.err = fmt.Errorf("%s: %s %.200s", path, resp.Status, body)
-	case string(body) != string(want):
-		w.err = errors.New("wrong bytes")
+	if resp.StatusCode != http.StatusOK {
+		w.err = fmt.Errorf("%s: %s", path, resp.Status)
+		return
 	}
+	rest := expected{want}
+	_, w.err = io.CopyBuffer(&rest, resp.Body, make([]byte, 64<<10))
+	if w.err == nil && len(rest.want) > 0 {
+		w.err = io.ErrUnexpectedEOF
+	}
+}
+
+// expected refuses other bytes than those it wants.
+type expected struct{ want []byte }
+
+func (e *expected) Write(b []byte) (int, error) {
+	rest, ok := bytes.CutPrefix(e.want, b)
+	if !ok {
+		return 0, errors.New("wrong bytes")
+	}
+	e.want = rest
+	return len(b), nil
 }
 
 // TestOneFill: 500 clients of a cold chunk, the first of whom hangs up at a

@@ -13,6 +13,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -104,13 +105,12 @@ func TestHostileRequests(t *testing.T) {
 }
 
 // endless is a body without an end that counts what was taken of it.
-type endless struct{ n int64 }
+type endless struct{ n atomic.Int64 }
 
 func (e *endless) Read(b []byte) (int, error) {
-	if e.n >= 2<<30 {
+	if e.n.Add(int64(len(b))) > 2<<30 {
 		return 0, io.EOF
 	}
-	e.n += int64(len(b))
 	return len(b), nil
 }
 
@@ -130,8 +130,8 @@ func TestHugeChunk(t *testing.T) {
 			if resp.Body.Close(); resp.StatusCode != http.StatusRequestEntityTooLarge {
 				t.Errorf("%s, length %d: %s", protocol, length, resp.Status)
 			}
-			if body.n > 64<<20 {
-				t.Errorf("%s, length %d: %d bytes were taken", protocol, length, body.n)
+			if taken := body.n.Load(); taken > 64<<20 {
+				t.Errorf("%s, length %d: %d bytes were taken", protocol, length, taken)
 			}
 		}
 	}

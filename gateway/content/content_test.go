@@ -126,7 +126,7 @@ func (r *room) file(t *testing.T, seed uint64, size int) dag.Object {
 
 func noise(seed uint64, size int) []byte {
 	b := make([]byte, size)
-	g := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // the same bytes every time
+	g := rand.New(rand.NewPCG(seed, 0))
 	for i := range b {
 		b[i] = byte(g.Uint32())
 	}
@@ -339,7 +339,7 @@ func TestRunChecksDigests(t *testing.T) {
 	for _, h := range []cas.Hash{good, badSHA, badRaw} {
 		commit(h)
 	}
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); ; <-time.After(5 * time.Millisecond) {
 		_, errSHA := r.Object(t.Context(), badSHA)
 		_, errRaw := r.Object(t.Context(), badRaw)
 		if r.DigestChecked(t.Context(), before) && r.DigestChecked(t.Context(), good) && errors.Is(errSHA, cas.ErrNotFound) && errors.Is(errRaw, cas.ErrNotFound) {
@@ -388,7 +388,7 @@ func TestCollect(t *testing.T) {
 	r.shelf.age(2 * time.Hour)
 	fresh := r.file(t, 4, 1000)
 	for !time.Now().After(soon.Expires) {
-		time.Sleep(time.Millisecond)
+		<-time.After(time.Millisecond)
 	}
 	done, err = r.Collect(t.Context())
 	if err != nil || done.Objects != 1 || done.Expired != 1 || done.Chunks != 4+2+1 {

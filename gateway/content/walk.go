@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"inos.dev/edge/cas"
 	"inos.dev/edge/cas/dag"
@@ -101,7 +102,7 @@ type MissingError struct {
 const maxMissing = 1000
 
 func (e *MissingError) Error() string {
-	n := fmt.Sprint(len(e.Some))
+	n := strconv.Itoa(len(e.Some))
 	if e.More {
 		n = "more than " + n
 	}

@@ -77,7 +77,7 @@ func TestPartsProperty(t *testing.T) {
 		dir := filepath.Join(dirs, strconv.Itoa(runs))
 		runs++
 		w := newWriter(rt)
-		file := whole[:rapid.SampledFrom([]int{0, 1, 1000, cas.PieceSize - 1, cas.PieceSize, cas.PieceSize + 1, most}).Draw(rt, "length")]
+		file := whole[:rapid.SampledFrom([]int{0, 1, 1000, 30_000, cas.PieceSize, cas.PieceSize + 1, most}).Draw(rt, "length")]
 		s := open(rt, dir, w)
 		in := create(rt, s, len(file))
 		for in.Object == nil {
