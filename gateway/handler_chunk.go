@@ -10,7 +10,6 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"inos.dev/edge/cas"
-	"inos.dev/edge/gateway/auth"
 	"inos.dev/edge/gateway/content"
 )
 
@@ -135,7 +134,7 @@ func (g *Gateway) putChunk(rw http.ResponseWriter, r *http.Request) {
 	readable(w.Header())
 	h, err := hashOf(r)
 	if err == nil {
-		_, err = g.require(w, r, auth.Write)
+		_, err = g.requireWrite(w, r)
 	}
 	if err == nil && r.ContentLength > cas.MaxChunkSize {
 		err = fmt.Errorf("%w: a chunk has at most %d bytes; larger files go to POST /object", cas.ErrTooLarge, cas.MaxChunkSize)

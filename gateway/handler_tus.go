@@ -53,7 +53,7 @@ func (g *Gateway) tusRequest(w *recorder, r *http.Request) (auth.Identity, error
 		w.Header().Set("Tus-Version", tusVersion)
 		return auth.Identity{}, fmt.Errorf("%w: Tus-Resumable is %q, this node speaks %s", errPrecondition, v, tusVersion)
 	}
-	return g.require(w, r, auth.Write)
+	return g.requireWrite(w, r)
 }
 
 // createUpload answers POST /upload/.
@@ -71,7 +71,7 @@ func (g *Gateway) createUpload(rw http.ResponseWriter, r *http.Request) {
 	if err == nil && in.Length == 0 { // complete already: no part will follow
 		in, _, err = g.cfg.Uploads.Append(r.Context(), in.ID, 0, http.NoBody, func() {})
 		if err == nil {
-			err = g.commitUpload(w, r, in)
+			err = g.commitUpload(r, in)
 		}
 	}
 	if err != nil {
@@ -129,7 +129,7 @@ func (g *Gateway) headUpload(rw http.ResponseWriter, r *http.Request) {
 	if in.Object != nil {
 		// Whoever reads that it is complete need not come again: a crash may
 		// have kept it off the list.
-		if err := g.commitUpload(w, r, in); err != nil {
+		if err := g.commitUpload(r, in); err != nil {
 			g.failUpload(w, r, noHash, err)
 			return
 		}
@@ -140,7 +140,7 @@ func (g *Gateway) headUpload(rw http.ResponseWriter, r *http.Request) {
 
 // ownUpload finds the session of the path, if the caller may see it.
 func (g *Gateway) ownUpload(w *recorder, r *http.Request) (upload.Session, int64, error) {
-	id, err := g.require(w, r, auth.Write)
+	id, err := g.requireWrite(w, r)
 	if err != nil {
 		return upload.Session{}, 0, err
 	}
@@ -167,7 +167,7 @@ func (g *Gateway) patchUpload(rw http.ResponseWriter, r *http.Request) {
 	w := recorderOf(rw)
 	in, offset, err := g.receivePart(w, r)
 	if err == nil && in.Object != nil {
-		err = g.commitUpload(w, r, in)
+		err = g.commitUpload(r, in)
 	}
 	if err != nil {
 		g.failUpload(w, r, noHash, err)
@@ -211,7 +211,7 @@ func (g *Gateway) receivePart(w *recorder, r *http.Request) (upload.Session, int
 }
 
 // commitUpload puts a complete upload on the list.
-func (g *Gateway) commitUpload(w *recorder, r *http.Request, in upload.Session) error {
+func (g *Gateway) commitUpload(r *http.Request, in upload.Session) error {
 	_, _, err := g.content.Commit(r.Context(), content.Commit{Owner: in.Owner, Name: in.Name, Written: in.Object})
 	return err
 }

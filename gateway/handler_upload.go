@@ -42,7 +42,7 @@ type stored struct {
 func (g *Gateway) postObject(rw http.ResponseWriter, r *http.Request) {
 	w := recorderOf(rw)
 	readable(w.Header())
-	id, err := g.require(w, r, auth.Write)
+	id, err := g.requireWrite(w, r)
 	if err != nil {
 		g.failUpload(w, r, noHash, err)
 		return
@@ -252,7 +252,7 @@ func (g *Gateway) putObject(rw http.ResponseWriter, r *http.Request) {
 		g.failUpload(w, r, noHash, err)
 		return
 	}
-	id, err := g.require(w, r, auth.Write)
+	id, err := g.requireWrite(w, r)
 	if err != nil {
 		g.failUpload(w, r, h, err)
 		return
@@ -277,7 +277,7 @@ func (g *Gateway) deleteObject(rw http.ResponseWriter, r *http.Request) {
 	h, err := hashOf(r)
 	if err == nil {
 		var id auth.Identity
-		if id, err = g.require(w, r, auth.Write); err == nil {
+		if id, err = g.requireWrite(w, r); err == nil {
 			err = g.remove(r.Context(), id, h)
 		}
 	}

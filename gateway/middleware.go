@@ -107,7 +107,7 @@ func (g *Gateway) service(h http.Handler) http.Handler {
 		w := recorderOf(rw)
 		w.route = routeConnect
 		budget := g.strangeMessages
-		if _, err := g.require(w, r, auth.Write); err == nil {
+		if _, err := g.requireWrite(w, r); err == nil {
 			budget = g.messages
 		}
 		weight := int64(unknownMessage)
@@ -148,8 +148,8 @@ type caller struct {
 	conn auth.Conn
 }
 
-// require returns who sends the request, if he has the right.
-func (g *Gateway) require(w http.ResponseWriter, r *http.Request, rights auth.Rights) (auth.Identity, error) {
+// requireWrite returns who sends the request, if he may write.
+func (g *Gateway) requireWrite(w http.ResponseWriter, r *http.Request) (auth.Identity, error) {
 	conn := auth.Conn{}
 	if rec, ok := w.(*recorder); ok {
 		conn = rec.conn(r)
@@ -158,10 +158,10 @@ func (g *Gateway) require(w http.ResponseWriter, r *http.Request, rights auth.Ri
 	if err != nil {
 		return auth.Identity{}, err
 	}
-	return id, id.Require(rights)
+	return id, id.Require(auth.Write)
 }
 
-// requireContext is require for a Connect call.
+// requireContext returns who makes a Connect call, if he has the rights.
 func (g *Gateway) requireContext(ctx context.Context, rights auth.Rights) (auth.Identity, error) {
 	c, ok := ctx.Value(connKey{}).(caller)
 	if !ok {

@@ -126,7 +126,7 @@ func (p *player) ask(x *exchanged, node *process, socket, method, path string, l
 	x.status, x.err = 0, nil
 	var resp *http.Response
 	if resp, x.err = p.clients.to(p.protocol, socket).Do(req); x.err != nil {
-		return nil // for the check of the answer
+		return nil //nolint:nilerr // for the check of the answer
 	}
 	x.status, x.header = resp.StatusCode, resp.Header
 	x.body, x.err = io.ReadAll(resp.Body)

@@ -25,14 +25,15 @@ func (g *Gateway) firstPiece(r *http.Request, m *cas.Manifest, rep *representati
 	if spans, err := wantedRanges(r, rep); err == nil && len(spans) > 0 {
 		start = spans[0].start
 	}
-	for span, err := range dag.Spans(r.Context(), g.content, m, place(start)) {
+	ctx := r.Context()
+	for span, err := range dag.Spans(ctx, g.content, m, place(start)) {
 		if err != nil {
 			return content.From{}, err
 		}
-		if _, err := g.content.Stat(r.Context(), span.Hash); err == nil || !errors.Is(err, cas.ErrNotFound) {
+		if _, err := g.content.Stat(ctx, span.Hash); err == nil || !errors.Is(err, cas.ErrNotFound) {
 			return content.From{}, err
 		}
-		body, from, err := g.content.Open(r.Context(), span.Hash)
+		body, from, err := g.content.Open(ctx, span.Hash)
 		if err != nil {
 			return from, err
 		}

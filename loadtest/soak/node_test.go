@@ -68,11 +68,18 @@ func freeAddr(t *testing.T) string {
 // startNode runs a node on an empty directory until the test ends.
 func startNode(t *testing.T, args ...string) *node {
 	t.Helper()
+	n := prepareNode(t, args...)
+	n.start()
+	t.Cleanup(n.kill)
+	return n
+}
+
+// prepareNode is a node that start starts.
+func prepareNode(t *testing.T, args ...string) *node {
+	t.Helper()
 	addr := freeAddr(t)
 	n := &node{t: t, data: filepath.Join(t.TempDir(), "data"), url: "http://" + addr}
 	n.args = append([]string{"serve", "--dev", "--data", n.data, "--listen", addr, "--admin", ""}, args...)
-	n.start()
-	t.Cleanup(n.kill)
 	return n
 }
 
