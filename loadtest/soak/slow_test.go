@@ -204,7 +204,7 @@ func TestDiskFull(t *testing.T) {
 	if len(acked.sums) == 0 {
 		t.Fatal("nothing was stored at all")
 	}
-	verify(t, n.url, acked, 0)
+	verify(t, n.url, acked.sums, 0)
 }
 
 // TestDrain: on SIGTERM the node finishes what it is sending, and ends well.
