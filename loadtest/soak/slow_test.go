@@ -10,6 +10,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -80,18 +81,26 @@ func TestSlowClients(t *testing.T) {
 	url := n.url + "/object/" + object.Hash
 
 	checkWhole(t, url, object.SHA256)
-	alone := readMany(t, url, clients-slow, 0)
-	beside := readMany(t, url, clients-slow, slow)
-	t.Logf("%d MiB: %d fast clients alone %v, beside %d slow ones %v (%.2f); peak RSS %d MiB",
-		size>>20, clients-slow, alone.Round(time.Millisecond), slow, beside.Round(time.Millisecond), beside.Seconds()/alone.Seconds(), n.peakRSS()>>20)
+	pairs := 1
+	limit := 1.5 // one short pair on a shared machine
+	if full() {
+		pairs, limit = 5, 1.10
+	}
+	var ratios []float64
+	for i := range pairs {
+		times := [2]time.Duration{}
+		for _, which := range [2]int{i % 2, 1 - i%2} { // in swapped order
+			times[which] = readMany(t, url, clients-slow, which*slow)
+		}
+		ratios = append(ratios, times[1].Seconds()/times[0].Seconds())
+		t.Logf("%d MiB: %d fast clients alone %v, beside %d slow ones %v", size>>20, clients-slow, times[0].Round(time.Millisecond), slow, times[1].Round(time.Millisecond))
+	}
+	slices.Sort(ratios)
+	t.Logf("ratios %.2f, peak RSS %d MiB", ratios, n.peakRSS()>>20)
 	if rss := n.peakRSS(); rss > 300<<20 {
 		t.Errorf("peak RSS %d MiB, more than 300", rss>>20)
 	}
-	limit := 1.10
-	if !full() {
-		limit = 1.5 // short runs on a shared machine
-	}
-	if ratio := beside.Seconds() / alone.Seconds(); ratio > limit {
+	if ratio := ratios[len(ratios)/2]; ratio > limit {
 		t.Errorf("the fast clients took %.2f times as long beside slow ones", ratio)
 	}
 }
