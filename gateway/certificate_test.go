@@ -70,7 +70,7 @@ func TestCertificateReload(t *testing.T) {
 	go func() { done <- c.Run(ctx) }()
 	wait := func(serial int64) {
 		t.Helper()
-		for deadline := time.Now().Add(30 * time.Second); serialOf(t, c) != serial; time.Sleep(10 * time.Millisecond) {
+		for deadline := time.Now().Add(30 * time.Second); serialOf(t, c) != serial; <-time.After(10 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatalf("certificate %d is in force, want %d", serialOf(t, c), serial)
 			}

@@ -64,7 +64,7 @@ func TestDenyReload(t *testing.T) {
 	go func() { done <- d.Run(ctx) }()
 	wait := func(holds func() bool) {
 		t.Helper()
-		for deadline := time.Now().Add(30 * time.Second); !holds(); time.Sleep(10 * time.Millisecond) {
+		for deadline := time.Now().Add(30 * time.Second); !holds(); <-time.After(10 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatal("the change is not in force")
 			}
