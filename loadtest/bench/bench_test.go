@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -118,6 +119,10 @@ func example() report {
 			read(groupBrotli, "1 MiB", mib, 1.6, time.Millisecond, 5*time.Millisecond),
 			read(groupObject, "8 MiB against the filter", 8*mib, 0.01, time.Second, time.Millisecond),
 		},
+		Overhead: overhead{
+			Off: []sample{{time.Millisecond, 100, time.Second}, {time.Millisecond, 100, time.Second}},
+			On:  []sample{{2 * time.Millisecond, 100, time.Second}, {2 * time.Millisecond, 100, time.Second}},
+		},
 		Encode: inProcess{Bytes: mib, CPU: time.Second},
 		Ingest: []transfer{{What: "POST /object", Bytes: mib, Files: 1, Wall: time.Second, Bars: []bar{{"fast", false}}}},
 	}
@@ -136,6 +141,7 @@ func TestReport(t *testing.T) {
 		"| 1 KiB | 15.0 (10.0–20.0) | 20.0 (20.0–20.0) | 1.5 (1–2) | ≤ 2: met | 100 | 100 |",
 		"| 1 MiB | 15.0 (10.0–20.0) | 50.0 (50.0–50.0) | 3.75 (2.5–5) | ≤ 1.6: **not met** | 100 | 100 |",
 		"≤ 0.01: met",
+		"| 10.0 (10.0–10.0) | 20.0 (20.0–20.0) | 2 (2–2) | 2.000 | ≤ 1.05: **not met** |",
 		"fast: **not met**",
 	} {
 		if !strings.Contains(string(text), want) {
@@ -209,5 +215,20 @@ func TestReadyTellsWhyAServerEnded(t *testing.T) {
 	}
 	if err := p.ready(t.Context(), "http://"+address); err == nil || !strings.Contains(err.Error(), "no such thing") {
 		t.Errorf("ready: %v", err)
+	}
+}
+
+func TestUpperBound(t *testing.T) {
+	// Five equal ratios have no error; for 0.9 and 1.1 in turn it is large.
+	if got := upperBound([]float64{1.02, 1.02, 1.02, 1.02, 1.02}); math.Abs(got-1.02) > 1e-9 {
+		t.Errorf("equal ratios: %v", got)
+	}
+	noisy := upperBound([]float64{0.9, 1.1, 0.9, 1.1, 0.9, 1.1, 0.9, 1.1, 0.9, 1.1, 0.9, 1.1, 0.9, 1.1, 0.9, 1.1})
+	// mean of the logarithms −0.005025, standard deviation 0.10364, t(15) by the row of 14: 2.145
+	if want := math.Exp(-0.005025 + 2.145*0.10364/4); math.Abs(noisy-want) > 1e-3 {
+		t.Errorf("noisy ratios: %v, want %v", noisy, want)
+	}
+	if !math.IsInf(studentT(0), 1) || studentT(14) != 2.145 || studentT(15) != 2.145 || studentT(1000) != 1.980 {
+		t.Error("the table of Student's t is read wrongly")
 	}
 }

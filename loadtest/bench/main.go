@@ -30,6 +30,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -48,6 +49,9 @@ type Config struct {
 	Scratch string
 	// Pairs is how often each case is measured on both sides.
 	Pairs int
+	// Only names the one part to measure and to print: reads, accounting or
+	// ingest. Empty: all.
+	Only string
 	// Quick makes everything small: it shows that the harness works, and its
 	// figures mean nothing.
 	Quick bool
@@ -59,6 +63,9 @@ func (c Config) validate() error {
 		return fmt.Errorf("-pairs %d: choose 1 to 1000", c.Pairs)
 	case runtime.NumCPU() < 2:
 		return errors.New("two cores are needed: one for the servers, one for the load")
+	}
+	if !slices.Contains([]string{"", partReads, partAccounting, partIngest}, c.Only) {
+		return fmt.Errorf("-only %s: choose %s, %s or %s", c.Only, partReads, partAccounting, partIngest)
 	}
 	for _, file := range []string{c.Inos, c.Nginx} {
 		if _, err := os.Stat(file); err != nil {
@@ -86,6 +93,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	flags.StringVar(&c.Docs, "docs", "docs", "`directory` to write benchmarks.md and benchmarks.svg to")
 	flags.StringVar(&c.Scratch, "scratch", os.TempDir(), "`directory` on a disk with 6 GB of room")
 	flags.IntVar(&c.Pairs, "pairs", 7, "interleaved `pairs` per case")
+	flags.StringVar(&c.Only, "only", "", "measure and print one `part`: reads, accounting or ingest")
 	flags.BoolVar(&c.Quick, "quick", false, "a small run, printed and not written")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -105,8 +113,21 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
+	if c.Only != "" {
+		return nil // it was printed as it went
+	}
 	return publish(report, c, out)
 }
+
+// The parts of a run.
+const (
+	partReads      = "reads"
+	partAccounting = "accounting"
+	partIngest     = "ingest"
+)
+
+// wants says whether a part is to be measured.
+func (c Config) wants(part string) bool { return c.Only == "" || c.Only == part }
 
 // measure runs every part and gathers the report.
 func measure(ctx context.Context, c Config, dir string, out io.Writer) (report, error) {
@@ -123,11 +144,20 @@ func measure(ctx context.Context, c Config, dir string, out io.Writer) (report, 
 	if c.Quick {
 		size = quickSizes()
 	}
-	if r.Reads, err = measureReads(ctx, c, size, filepath.Join(dir, "reads"), out); err != nil {
-		return report{}, fmt.Errorf("reads: %w", err)
+	if c.wants(partReads) {
+		if r.Reads, err = measureReads(ctx, c, size, filepath.Join(dir, "reads"), out); err != nil {
+			return report{}, fmt.Errorf("reads: %w", err)
+		}
 	}
-	if r.Encode, r.Ingest, err = measureIngest(ctx, c, size, filepath.Join(dir, "ingest"), out); err != nil {
-		return report{}, fmt.Errorf("ingest: %w", err)
+	if c.wants(partAccounting) {
+		if r.Overhead, err = measureAccounting(ctx, c, size, filepath.Join(dir, "accounting"), out); err != nil {
+			return report{}, fmt.Errorf("accounting: %w", err)
+		}
+	}
+	if c.wants(partIngest) {
+		if r.Encode, r.Ingest, err = measureIngest(ctx, c, size, filepath.Join(dir, "ingest"), out); err != nil {
+			return report{}, fmt.Errorf("ingest: %w", err)
+		}
 	}
 	after, err := processorTicks()
 	r.Machine.Stolen = after.stolenSince(before)

@@ -23,8 +23,9 @@ type node struct {
 }
 
 // startNode runs a node over dir/data. On a core it gets one processor, as
-// nginx gets one worker; on allCores it takes what it finds.
-func startNode(ctx context.Context, c Config, dir string, core int, cert certificate) (*node, error) {
+// nginx gets one worker; on allCores it takes what it finds. It has the flags of
+// the node as it comes, and those given.
+func startNode(ctx context.Context, c Config, dir string, core int, cert certificate, flags ...string) (*node, error) {
 	n := &node{bin: c.Inos, data: filepath.Join(dir, "data")}
 	var addr [3]string
 	for i := range addr {
@@ -34,7 +35,7 @@ func startNode(ctx context.Context, c Config, dir string, core int, cert certifi
 		}
 	}
 	n.plain, n.tls = "http://"+addr[0], "https://"+addr[2]
-	argv := []string{c.Inos, "serve", "--data", n.data, "--listen", addr[0], "--admin", addr[1]}
+	argv := append([]string{c.Inos, "serve", "--data", n.data, "--listen", addr[0], "--admin", addr[1]}, flags...)
 	if cert.cert != "" {
 		argv = append(argv, "--tls-listen", addr[2], "--tls-cert", cert.cert, "--tls-key", cert.key)
 	}

@@ -19,6 +19,7 @@ type report struct {
 	Reads    []outcome
 	Encode   inProcess
 	Ingest   []transfer
+	Overhead overhead
 	Measured time.Time
 }
 
