@@ -11,6 +11,7 @@ VERSION   = $(shell git describe --tags --always --dirty 2>/dev/null || echo unk
 FUZZTIME ?= 30s
 PAIRS    ?= 7
 QUICK    ?=
+ONLY     ?=
 
 export PATH := $(BIN):$(CURDIR)/web/node_modules/.bin:$(PATH)
 # The version is stamped below. Asking git for more fails a build in a tree
@@ -44,8 +45,8 @@ fuzz: ## run every fuzz target for FUZZTIME (30s each)
 	@tools/fuzz $(FUZZTIME)
 
 .PHONY: bench
-bench: tools build ## measure side by side with nginx and write docs/benchmarks.md (PAIRS=7; QUICK=1: a smoke run)
-	@go run ./loadtest/bench -inos $(BIN)/inos -pairs $(PAIRS) $(if $(QUICK),-quick)
+bench: tools build ## measure side by side with nginx and write docs/benchmarks.md (PAIRS=7; QUICK=1: a smoke run; ONLY=accounting)
+	@go run ./loadtest/bench -inos $(BIN)/inos -pairs $(PAIRS) $(if $(QUICK),-quick) $(if $(ONLY),-only $(ONLY))
 
 .PHONY: lint
 lint: generate ## formatting, linters, and that the committed generated code is what generate makes
