@@ -192,7 +192,7 @@ func (i *inflated) Read(b []byte) (int, error) {
 // answerStored tells what an upload has become.
 func (g *Gateway) answerStored(w *recorder, r *http.Request, o *dag.Object, record catalog.Record, created bool, warnings []string) {
 	a := stored{Hash: o.Hash.String(), Kind: o.Kind.String(), Size: o.Size, Encoded: record.Encoded, Chunks: record.Pieces,
-		MediaType: o.MediaType, Replicas: fmt.Sprintf("1/%d", wantedReplicas(record)), URL: g.objectURL(r, record), Warnings: warnings}
+		MediaType: o.MediaType, Replicas: fmt.Sprintf("1/%d", record.Policy.Floor()), URL: g.objectURL(r, record), Warnings: warnings}
 	if o.Kind == cas.KindFile {
 		a.BLAKE3, a.SHA256 = o.Raw.String(), o.SHA256.String()
 	}
@@ -215,14 +215,6 @@ func (g *Gateway) answerStored(w *recorder, r *http.Request, o *dag.Object, reco
 	w.WriteHeader(status)
 	_, err = w.Write(body)
 	g.mustWrite(err, r)
-}
-
-// wantedReplicas is the policy's RF; one node alone keeps one of them.
-func wantedReplicas(r catalog.Record) int {
-	if r.Policy.RF == 0 {
-		return catalog.DefaultRF
-	}
-	return r.Policy.RF
 }
 
 // objectURL is where the object can be fetched, as the client sees this node.

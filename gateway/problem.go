@@ -17,6 +17,7 @@ import (
 	"inos.dev/edge/gateway/catalog"
 	"inos.dev/edge/gateway/content"
 	"inos.dev/edge/gateway/upload"
+	"inos.dev/edge/mesh"
 	"inos.dev/edge/mesh/exchange"
 )
 
@@ -86,7 +87,7 @@ var faces = []face{
 	{is: upload.ErrOffset, status: 409, kind: "wrong-offset", title: "Wrong offset"},
 	{is: upload.ErrLocked, status: 423, kind: "upload-locked", title: "The upload is busy"},
 	{is: upload.ErrTooMany, status: 429, kind: "too-many-uploads", title: "Too many uploads"},
-	{is: catalog.ErrPolicy, status: 400, kind: "bad-policy", title: "Not a possible policy"},
+	{is: mesh.ErrPolicy, status: 400, kind: "bad-policy", title: "Not a possible policy"},
 	{is: catalog.ErrRecord, status: 400, kind: "bad-record", title: "Not a possible record"},
 	{is: errBadRequest, status: 400, kind: "bad-request", title: "Bad request"},
 	{is: cas.ErrCorrupt, status: 422, kind: "corrupt", title: "The bytes are not what they should be"},

@@ -15,6 +15,7 @@ import (
 	"inos.dev/edge/gateway/content"
 	"inos.dev/edge/gateway/rpc"
 	"inos.dev/edge/gateway/upload"
+	"inos.dev/edge/mesh"
 	"inos.dev/edge/mesh/exchange"
 )
 
@@ -32,7 +33,7 @@ func TestFacesAgree(t *testing.T) {
 		upload.ErrOffset, upload.ErrLocked, upload.ErrTooMany, catalog.ErrRecord}
 	shared := []error{auth.ErrUnauthenticated, auth.ErrForbidden, auth.ErrQuota, cas.ErrDenied, cas.ErrBadHash, cas.ErrHashMismatch,
 		cas.ErrNotCanonical, cas.ErrShape, cas.ErrTooLarge, cas.ErrNotObject, exchange.ErrUnanswered, exchange.ErrBusy, exchange.ErrClosed,
-		cas.ErrNotFound, cas.ErrNoSpace, catalog.ErrPolicy, cas.ErrCorrupt, context.DeadlineExceeded}
+		cas.ErrNotFound, cas.ErrNoSpace, mesh.ErrPolicy, cas.ErrCorrupt, context.DeadlineExceeded}
 	for _, err := range shared {
 		f := faceOf(fmt.Errorf("around: %w", err))
 		code, _ := rpc.Face(fmt.Errorf("around: %w", err))

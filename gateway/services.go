@@ -10,6 +10,7 @@ import (
 	"inos.dev/edge/gateway/catalog"
 	"inos.dev/edge/gateway/content"
 	"inos.dev/edge/gateway/rpc"
+	"inos.dev/edge/mesh"
 )
 
 // services are the Connect services over the gateway's content.
@@ -48,7 +49,7 @@ type objectService struct {
 	g *Gateway
 }
 
-func (s objectService) Commit(ctx context.Context, h cas.Hash, name string, policy *catalog.Policy) (catalog.Record, bool, error) {
+func (s objectService) Commit(ctx context.Context, h cas.Hash, name string, policy *mesh.Policy) (catalog.Record, bool, error) {
 	id, err := s.g.requireContext(ctx, auth.Write)
 	if err != nil {
 		return catalog.Record{}, false, err
@@ -64,7 +65,7 @@ func (s objectService) Remove(ctx context.Context, h cas.Hash) error {
 	return s.g.remove(ctx, id, h)
 }
 
-func (s objectService) SetPolicy(ctx context.Context, h cas.Hash, p catalog.Policy) (catalog.Record, error) {
+func (s objectService) SetPolicy(ctx context.Context, h cas.Hash, p mesh.Policy) (catalog.Record, error) {
 	id, err := s.g.requireContext(ctx, auth.Write)
 	if err != nil {
 		return catalog.Record{}, err

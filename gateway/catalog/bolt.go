@@ -13,6 +13,7 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 
 	"inos.dev/edge/cas"
+	"inos.dev/edge/mesh"
 )
 
 // File is the name of the list in a data directory.
@@ -148,7 +149,7 @@ func (c *Bolt) Delete(ctx context.Context, h cas.Hash) error {
 }
 
 // SetPolicy implements Catalog.
-func (c *Bolt) SetPolicy(ctx context.Context, h cas.Hash, p Policy) (r Record, err error) {
+func (c *Bolt) SetPolicy(ctx context.Context, h cas.Hash, p mesh.Policy) (r Record, err error) {
 	if err := p.Validate(time.Now()); err != nil {
 		return Record{}, err
 	}

@@ -21,10 +21,8 @@ import (
 	"unicode/utf8"
 
 	"inos.dev/edge/cas"
+	"inos.dev/edge/mesh"
 )
-
-// ErrPolicy says: a policy is outside of its limits.
-var ErrPolicy = errors.New("not a possible policy")
 
 // Catalog keeps a Record per object. All methods may be called at the same
 // time. contract_test.go has the suite that every implementation passes.
@@ -32,7 +30,8 @@ type Catalog interface {
 	// Get returns the record of an object, or cas.ErrNotFound.
 	Get(ctx context.Context, h cas.Hash) (Record, error)
 	// Put keeps r, durably when it returns. If the object is on the list, the
-	// two are merged as Record.Merge says. Errors: ErrRecord, ErrPolicy.
+	// two are merged as Record.Merge says. Errors: ErrRecord,
+	// mesh.ErrPolicy.
 	Put(ctx context.Context, r Record) error
 	// Delete takes an object off the list, or answers cas.ErrNotFound.
 	Delete(ctx context.Context, h cas.Hash) error
@@ -41,8 +40,8 @@ type Catalog interface {
 	// end. The zero Hash starts the list.
 	List(ctx context.Context, after cas.Hash, limit int) ([]Record, error)
 	// SetPolicy replaces the policy of an object and returns its new record.
-	// Errors: cas.ErrNotFound, ErrPolicy.
-	SetPolicy(ctx context.Context, h cas.Hash, p Policy) (Record, error)
+	// Errors: cas.ErrNotFound, mesh.ErrPolicy.
+	SetPolicy(ctx context.Context, h cas.Hash, p mesh.Policy) (Record, error)
 }
 
 // MaxList is the most records that List returns at once.
@@ -76,7 +75,7 @@ type Record struct {
 	Name      string // what its owner calls it; a hint, perhaps empty
 	Owner     string // subject of the token it came with
 	Created   time.Time
-	Policy    Policy
+	Policy    mesh.Policy
 	// DigestChecked is set if this node computed or checked the digests of the
 	// whole object: until then they are its publisher's claim.
 	DigestChecked bool
@@ -100,7 +99,7 @@ func (r Record) Validate() error {
 	case r.Created.IsZero() || !storable(r.Created):
 		return fmt.Errorf("%w: the time of its creation is missing or absurd", ErrRecord)
 	}
-	return r.Policy.check()
+	return r.Policy.Check()
 }
 
 // Merge returns what stands on the list after r is put where old was. The
@@ -114,7 +113,7 @@ func (r Record) Merge(old Record) Record {
 	if r.Name == "" {
 		r.Name = old.Name
 	}
-	if r.Policy == (Policy{}) {
+	if r.Policy == (mesh.Policy{}) {
 		r.Policy = old.Policy
 	}
 	r.DigestChecked = r.DigestChecked || old.DigestChecked

@@ -13,6 +13,7 @@ import (
 
 	"inos.dev/edge/cas"
 	"inos.dev/edge/gateway/catalog"
+	"inos.dev/edge/mesh"
 )
 
 var created = time.Date(2026, 7, 1, 12, 0, 0, 123_000, time.UTC)
@@ -77,7 +78,7 @@ func testPutGet(t *testing.T, c catalog.Catalog) {
 		t.Errorf("empty: %v", err)
 	}
 	r := record(cas.Hash{1})
-	r.Policy = catalog.Policy{RF: 2, MaxRF: 9, Tier: catalog.Cold, Expires: created.Add(-time.Hour)}
+	r.Policy = mesh.Policy{RF: 2, MaxRF: 9, Tier: mesh.Cold, Expires: created.Add(-time.Hour)}
 	mustPut(t, c, r) // what is over may be put again
 	want(t, c, r)
 	dir := catalog.Record{Hash: cas.Hash{2}, Kind: cas.KindDirectory, Created: created}
@@ -95,14 +96,14 @@ func testMerge(t *testing.T, c catalog.Catalog) {
 	t.Helper()
 	first := record(cas.Hash{1})
 	first.DigestChecked = true
-	first.Policy = catalog.Policy{RF: 4}
+	first.Policy = mesh.Policy{RF: 4}
 	mustPut(t, c, first)
 	later := record(cas.Hash{1})
 	later.Created, later.Owner, later.Name = created.Add(time.Hour), "bob", ""
 	mustPut(t, c, later)
 	want(t, c, first)
 
-	later.Name, later.Policy = "b.txt", catalog.Policy{Tier: catalog.Hot}
+	later.Name, later.Policy = "b.txt", mesh.Policy{Tier: mesh.Hot}
 	later.Created = created.Add(-time.Hour)
 	mustPut(t, c, later)
 	later.Owner, later.DigestChecked = "alice", true
@@ -129,7 +130,7 @@ func testDelete(t *testing.T, c catalog.Catalog) {
 
 func testPolicy(t *testing.T, c catalog.Catalog) {
 	t.Helper()
-	p := catalog.Policy{RF: 5, Expires: time.Now().Add(time.Hour).UTC().Truncate(time.Microsecond)}
+	p := mesh.Policy{RF: 5, Expires: time.Now().Add(time.Hour).UTC().Truncate(time.Microsecond)}
 	if _, err := c.SetPolicy(t.Context(), cas.Hash{1}, p); !errors.Is(err, cas.ErrNotFound) {
 		t.Errorf("of nothing: %v", err)
 	}
@@ -140,11 +141,11 @@ func testPolicy(t *testing.T, c catalog.Catalog) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	want(t, c, r)
-	if _, err := c.SetPolicy(t.Context(), r.Hash, catalog.Policy{Expires: time.Now()}); !errors.Is(err, catalog.ErrPolicy) {
+	if _, err := c.SetPolicy(t.Context(), r.Hash, mesh.Policy{Expires: time.Now()}); !errors.Is(err, mesh.ErrPolicy) {
 		t.Errorf("expired: %v", err)
 	}
 	want(t, c, r)
-	r.Policy = catalog.Policy{}
+	r.Policy = mesh.Policy{}
 	if _, err := c.SetPolicy(t.Context(), r.Hash, r.Policy); err != nil {
 		t.Errorf("back to the defaults: %v", err)
 	}
@@ -169,7 +170,7 @@ func testLimits(t *testing.T, c catalog.Catalog) {
 	} {
 		r := record(cas.Hash{1})
 		change(&r)
-		if err := c.Put(t.Context(), r); !errors.Is(err, catalog.ErrRecord) && !errors.Is(err, catalog.ErrPolicy) {
+		if err := c.Put(t.Context(), r); !errors.Is(err, catalog.ErrRecord) && !errors.Is(err, mesh.ErrPolicy) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -252,7 +253,7 @@ func testConcurrent(t *testing.T, c catalog.Catalog) {
 					t.Error(err)
 				}
 			}
-			if _, err := c.SetPolicy(t.Context(), own.Hash, catalog.Policy{RF: 7}); err != nil {
+			if _, err := c.SetPolicy(t.Context(), own.Hash, mesh.Policy{RF: 7}); err != nil {
 				t.Error(err)
 			}
 			if i%2 == 0 {
@@ -281,44 +282,13 @@ func testContext(t *testing.T, c catalog.Catalog) {
 	cancel()
 	_, getErr := c.Get(ctx, cas.Hash{1})
 	_, listErr := c.List(ctx, cas.Hash{}, 1)
-	_, setErr := c.SetPolicy(ctx, cas.Hash{1}, catalog.Policy{})
+	_, setErr := c.SetPolicy(ctx, cas.Hash{1}, mesh.Policy{})
 	for name, err := range map[string]error{
 		"get": getErr, "list": listErr, "set": setErr,
 		"put": c.Put(ctx, record(cas.Hash{1})), "delete": c.Delete(ctx, cas.Hash{1}),
 	} {
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: %v", name, err)
-		}
-	}
-}
-
-func TestPolicyLimits(t *testing.T) {
-	now := created
-	for _, tt := range []struct {
-		p  catalog.Policy
-		ok bool
-	}{
-		{catalog.Policy{}, true},
-		{catalog.Policy{RF: 1}, true},
-		{catalog.Policy{RF: 64}, true},
-		{catalog.Policy{RF: 65}, false},
-		{catalog.Policy{RF: -1}, false},
-		{catalog.Policy{RF: 5, MaxRF: 5}, true},
-		{catalog.Policy{RF: 5, MaxRF: 4}, false},
-		{catalog.Policy{MaxRF: 2}, false}, // below the default rf
-		{catalog.Policy{MaxRF: 3}, true},
-		{catalog.Policy{MaxRF: 1024}, true},
-		{catalog.Policy{MaxRF: 1025}, false},
-		{catalog.Policy{MaxRF: -1}, false},
-		{catalog.Policy{Tier: "hot"}, true},
-		{catalog.Policy{Tier: "cold"}, true},
-		{catalog.Policy{Tier: "Hot"}, false},
-		{catalog.Policy{Expires: now.Add(1)}, true},
-		{catalog.Policy{Expires: now}, false},
-		{catalog.Policy{Expires: now.AddDate(9000, 0, 0)}, false},
-	} {
-		if err := tt.p.Validate(now); (err == nil) != tt.ok || err != nil && !errors.Is(err, catalog.ErrPolicy) {
-			t.Errorf("%+v: %v, want ok %v", tt.p, err, tt.ok)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"inos.dev/edge/cas"
+	"inos.dev/edge/mesh"
 )
 
 // recordVersion is the version of stored records. A new field is a new one.
@@ -30,8 +31,9 @@ type value struct {
 	Created   time.Time `json:"created"`
 	RF        int       `json:"rf,omitempty"`
 	MaxRF     int       `json:"max_rf,omitempty"`
-	Tier      Tier      `json:"tier,omitempty"`
+	Tier      mesh.Tier `json:"tier,omitempty"`
 	Expires   time.Time `json:"expires,omitzero"`
+	PriceCap  int64     `json:"price_cap,omitempty"`
 	Checked   bool      `json:"digest_checked,omitempty"`
 }
 
@@ -40,7 +42,7 @@ func encode(r Record) ([]byte, error) {
 	b, err := json.Marshal(value{
 		Version: recordVersion, Kind: r.Kind, Size: r.Size, Encoded: r.Encoded, Pieces: r.Pieces,
 		MediaType: r.MediaType, Name: r.Name, Owner: r.Owner, Created: r.Created,
-		RF: r.Policy.RF, MaxRF: r.Policy.MaxRF, Tier: r.Policy.Tier, Expires: r.Policy.Expires, Checked: r.DigestChecked,
+		RF: r.Policy.RF, MaxRF: r.Policy.MaxRF, Tier: r.Policy.Tier, Expires: r.Policy.Expires, PriceCap: r.Policy.PriceCap, Checked: r.DigestChecked,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("catalog: %w", err)
@@ -64,7 +66,7 @@ func decode(h cas.Hash, b []byte) (Record, error) {
 	r := Record{
 		Hash: h, Kind: v.Kind, Size: v.Size, Encoded: v.Encoded, Pieces: v.Pieces,
 		MediaType: v.MediaType, Name: v.Name, Owner: v.Owner, Created: v.Created,
-		Policy: Policy{RF: v.RF, MaxRF: v.MaxRF, Tier: v.Tier, Expires: v.Expires}, DigestChecked: v.Checked,
+		Policy: mesh.Policy{RF: v.RF, MaxRF: v.MaxRF, Tier: v.Tier, Expires: v.Expires, PriceCap: v.PriceCap}, DigestChecked: v.Checked,
 	}.normal()
 	if err := r.Validate(); err != nil {
 		return Record{}, corrupt(h, err)

@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"inos.dev/edge/cas"
+	"inos.dev/edge/mesh"
 )
 
 // FuzzDecode: what decodes is what encode writes, byte for byte.
@@ -40,8 +41,8 @@ func TestEncodeDecode(t *testing.T) {
 			Size: rapid.Int64Min(0).Draw(t, "size"), Encoded: rapid.Int64Min(0).Draw(t, "encoded"), Pieces: rapid.Int64Min(0).Draw(t, "pieces"),
 			MediaType: name.Draw(t, "type"), Name: name.Draw(t, "name"), Owner: name.Draw(t, "owner"),
 			Created: moment.Draw(t, "created"), DigestChecked: rapid.Bool().Draw(t, "checked"),
-			Policy: Policy{RF: rapid.IntRange(0, MaxRF).Draw(t, "rf"), MaxRF: rapid.SampledFrom([]int{0, MaxRF, LimitRF}).Draw(t, "max"),
-				Tier: rapid.SampledFrom([]Tier{AnyTier, Hot, Cold}).Draw(t, "tier"), Expires: moment.Draw(t, "expires")},
+			Policy: mesh.Policy{RF: rapid.IntRange(0, mesh.MaxRF).Draw(t, "rf"), MaxRF: rapid.SampledFrom([]int{0, mesh.MaxRF, mesh.LimitRF}).Draw(t, "max"),
+				Tier: rapid.SampledFrom([]mesh.Tier{mesh.AnyTier, mesh.Hot, mesh.Cold}).Draw(t, "tier"), Expires: moment.Draw(t, "expires")},
 		}.normal()
 		if err := r.Validate(); err != nil {
 			t.Fatal(err)

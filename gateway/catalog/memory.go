@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"inos.dev/edge/cas"
+	"inos.dev/edge/mesh"
 )
 
 // Memory is a Catalog that forgets with its process. The zero value is empty
@@ -69,7 +70,7 @@ func (c *Memory) Delete(ctx context.Context, h cas.Hash) error {
 }
 
 // SetPolicy implements Catalog.
-func (c *Memory) SetPolicy(ctx context.Context, h cas.Hash, p Policy) (Record, error) {
+func (c *Memory) SetPolicy(ctx context.Context, h cas.Hash, p mesh.Policy) (Record, error) {
 	if err := p.Validate(time.Now()); err != nil {
 		return Record{}, err
 	}

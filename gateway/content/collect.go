@@ -11,6 +11,7 @@ import (
 	"inos.dev/edge/cas"
 	"inos.dev/edge/cas/dag"
 	"inos.dev/edge/gateway/catalog"
+	"inos.dev/edge/mesh"
 )
 
 // Collected is what one collection did.
@@ -84,7 +85,7 @@ func (c *Content) mark(ctx context.Context, live *hashSet, done *Collected) erro
 // expire takes an object off the list if its time is over, by what the list
 // says at that moment.
 func (c *Content) expire(ctx context.Context, r catalog.Record) (gone bool, err error) {
-	over := func(p catalog.Policy) bool { return !p.Expires.IsZero() && p.Expires.Before(time.Now()) }
+	over := func(p mesh.Policy) bool { return !p.Expires.IsZero() && p.Expires.Before(time.Now()) }
 	if !over(r.Policy) {
 		return false, nil
 	}

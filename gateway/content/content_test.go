@@ -19,6 +19,7 @@ import (
 	"inos.dev/edge/cas/mem"
 	"inos.dev/edge/gateway/catalog"
 	"inos.dev/edge/gateway/content"
+	"inos.dev/edge/mesh"
 )
 
 // shelf is a store in memory that knows when its chunks were touched and
@@ -377,7 +378,7 @@ func TestCollect(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	soon := catalog.Policy{Expires: time.Now().Add(50 * time.Millisecond)}
+	soon := mesh.Policy{Expires: time.Now().Add(50 * time.Millisecond)}
 	if _, err := r.SetPolicy(t.Context(), expired.Hash, soon); err != nil {
 		t.Fatal(err)
 	}

@@ -11,14 +11,15 @@ import (
 	"inos.dev/edge/cas"
 	"inos.dev/edge/cas/dag"
 	"inos.dev/edge/gateway/catalog"
+	"inos.dev/edge/mesh"
 )
 
 // Commit puts an object on the list.
 type Commit struct {
 	Hash   cas.Hash
-	Owner  string          // subject of the token
-	Name   string          // what the owner calls it; a hint
-	Policy *catalog.Policy // nil keeps what is set, or means the defaults
+	Owner  string       // subject of the token
+	Name   string       // what the owner calls it; a hint
+	Policy *mesh.Policy // nil keeps what is set, or means the defaults
 	// Written is set if this node has just cut and hashed the object itself:
 	// nothing has to be checked then.
 	Written *dag.Object
@@ -132,7 +133,7 @@ func (c *Content) putRecord(ctx context.Context, r catalog.Record) error {
 }
 
 // SetPolicy replaces the policy of an object on the list.
-func (c *Content) SetPolicy(ctx context.Context, h cas.Hash, p catalog.Policy) (catalog.Record, error) {
+func (c *Content) SetPolicy(ctx context.Context, h cas.Hash, p mesh.Policy) (catalog.Record, error) {
 	c.list.RLock()
 	defer c.list.RUnlock()
 	return c.cfg.Catalog.SetPolicy(ctx, h, p)
@@ -206,7 +207,7 @@ func (c *Content) markChecked(ctx context.Context, h cas.Hash) error {
 		return ignoreNotFound(err)
 	}
 	r.DigestChecked = true
-	r.Policy = catalog.Policy{} // keep the one that is set by now
+	r.Policy = mesh.Policy{} // keep the one that is set by now
 	return c.cfg.Catalog.Put(ctx, r)
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"inos.dev/edge/cas"
 	"inos.dev/edge/gateway/catalog"
+	"inos.dev/edge/mesh"
 	casv1 "inos.dev/edge/proto/gen/inos/cas/v1"
 )
 
@@ -52,18 +53,18 @@ func encodeMode(m cas.Mode) casv1.EntryMode {
 	return casv1.EntryMode_ENTRY_MODE_UNSPECIFIED
 }
 
-func encodeTier(t catalog.Tier) casv1.Tier {
+func encodeTier(t mesh.Tier) casv1.Tier {
 	switch t {
-	case catalog.Hot:
+	case mesh.Hot:
 		return casv1.Tier_TIER_HOT
-	case catalog.Cold:
+	case mesh.Cold:
 		return casv1.Tier_TIER_COLD
-	case catalog.AnyTier:
+	case mesh.AnyTier:
 	}
 	return casv1.Tier_TIER_UNSPECIFIED
 }
 
-func encodePolicy(p catalog.Policy) *casv1.Policy {
+func encodePolicy(p mesh.Policy) *casv1.Policy {
 	return &casv1.Policy{
 		Rf:         uint32(p.RF),
 		MaxRf:      uint32(p.MaxRF),

@@ -10,6 +10,7 @@ import (
 
 	"inos.dev/edge/cas"
 	"inos.dev/edge/gateway/catalog"
+	"inos.dev/edge/mesh"
 	casv1 "inos.dev/edge/proto/gen/inos/cas/v1"
 )
 
@@ -150,7 +151,7 @@ func decodeList(req *casv1.ListObjectsRequest) (after cas.Hash, n int, err error
 	return after, n, v.err()
 }
 
-func decodeCommit(req *casv1.CommitRequest) (h cas.Hash, name string, policy *catalog.Policy, err error) {
+func decodeCommit(req *casv1.CommitRequest) (h cas.Hash, name string, policy *mesh.Policy, err error) {
 	var v violations
 	h = v.hash("hash", req.GetHash())
 	name = req.GetName()
@@ -164,12 +165,12 @@ func decodeCommit(req *casv1.CommitRequest) (h cas.Hash, name string, policy *ca
 	return h, name, policy, v.err()
 }
 
-func decodeSetPolicy(req *casv1.SetPolicyRequest) (cas.Hash, catalog.Policy, error) {
+func decodeSetPolicy(req *casv1.SetPolicyRequest) (cas.Hash, mesh.Policy, error) {
 	var v violations
 	h := v.hash("hash", req.GetHash())
 	if req.GetPolicy() == nil {
 		v.add("policy", "is missing")
-		return h, catalog.Policy{}, v.err()
+		return h, mesh.Policy{}, v.err()
 	}
 	p := v.policy(req.GetPolicy())
 	return h, p, v.err()
@@ -177,17 +178,17 @@ func decodeSetPolicy(req *casv1.SetPolicyRequest) (cas.Hash, catalog.Policy, err
 
 // policy checks each field for itself and rf against max_rf. Whether an
 // expiry lies in the past is for the catalog, which knows the time.
-func (v *violations) policy(p *casv1.Policy) catalog.Policy {
+func (v *violations) policy(p *casv1.Policy) mesh.Policy {
 	rf, maxRF := p.GetRf(), p.GetMaxRf()
 	floor := rf
 	if floor == 0 {
-		floor = catalog.DefaultRF
+		floor = mesh.DefaultRF
 	}
-	if rf > catalog.MaxRF {
-		v.add("policy.rf", "is %d; at most %d", rf, catalog.MaxRF)
+	if rf > mesh.MaxRF {
+		v.add("policy.rf", "is %d; at most %d", rf, mesh.MaxRF)
 	}
-	if maxRF > catalog.LimitRF {
-		v.add("policy.max_rf", "is %d; at most %d", maxRF, catalog.LimitRF)
+	if maxRF > mesh.LimitRF {
+		v.add("policy.max_rf", "is %d; at most %d", maxRF, mesh.LimitRF)
 	} else if maxRF != 0 && maxRF < floor {
 		v.add("policy.max_rf", "is %d, less than rf, which is %d", maxRF, floor)
 	}
@@ -195,24 +196,24 @@ func (v *violations) policy(p *casv1.Policy) catalog.Policy {
 	if !ok {
 		v.add("policy.tier", "is %d, which is no tier", p.GetTier())
 	}
-	return catalog.Policy{
-		RF:      int(min(rf, catalog.MaxRF)),
-		MaxRF:   int(min(maxRF, catalog.LimitRF)),
+	return mesh.Policy{
+		RF:      int(min(rf, mesh.MaxRF)),
+		MaxRF:   int(min(maxRF, mesh.LimitRF)),
 		Tier:    tier,
 		Expires: v.time("policy.expire_time", p.GetExpireTime()),
 	}
 }
 
-func decodeTier(t casv1.Tier) (catalog.Tier, bool) {
+func decodeTier(t casv1.Tier) (mesh.Tier, bool) {
 	switch t {
 	case casv1.Tier_TIER_UNSPECIFIED:
-		return catalog.AnyTier, true
+		return mesh.AnyTier, true
 	case casv1.Tier_TIER_HOT:
-		return catalog.Hot, true
+		return mesh.Hot, true
 	case casv1.Tier_TIER_COLD:
-		return catalog.Cold, true
+		return mesh.Cold, true
 	}
-	return catalog.AnyTier, false
+	return mesh.AnyTier, false
 }
 
 // time accepts absent, which is the zero Time, or a moment after 1970.

@@ -16,6 +16,7 @@ import (
 
 	"inos.dev/edge/cas"
 	"inos.dev/edge/gateway/catalog"
+	"inos.dev/edge/mesh"
 	casv1 "inos.dev/edge/proto/gen/inos/cas/v1"
 )
 
@@ -72,7 +73,7 @@ func TestViolations(t *testing.T) {
 		{"list limits", &casv1.ListObjectsRequest{PageSize: 1 << 31, PageToken: "!"}, "page_size page_token"},
 		{"commit", &casv1.CommitRequest{Hash: good}, ""},
 		{"commit policy", &casv1.CommitRequest{Hash: good, Policy: &casv1.Policy{Rf: 65}}, "policy.rf"},
-		{"policy", policy(&casv1.Policy{Rf: catalog.MaxRF, MaxRf: catalog.LimitRF, Tier: casv1.Tier_TIER_HOT, ExpireTime: &timestamppb.Timestamp{Seconds: 1}}), ""},
+		{"policy", policy(&casv1.Policy{Rf: mesh.MaxRF, MaxRf: mesh.LimitRF, Tier: casv1.Tier_TIER_HOT, ExpireTime: &timestamppb.Timestamp{Seconds: 1}}), ""},
 		{"policy missing", policy(nil), "policy"},
 		{"policy limits", policy(&casv1.Policy{Rf: 65, MaxRf: 1025, Tier: 9, ExpireTime: &timestamppb.Timestamp{Seconds: -1}}), "policy.rf policy.max_rf policy.tier policy.expire_time"},
 		{"policy order", policy(&casv1.Policy{Rf: 5, MaxRf: 4}), "policy.max_rf"},

@@ -13,7 +13,7 @@ import (
 
 	"inos.dev/edge/cas"
 	"inos.dev/edge/gateway/auth"
-	"inos.dev/edge/gateway/catalog"
+	"inos.dev/edge/mesh"
 	"inos.dev/edge/mesh/exchange"
 	casv1 "inos.dev/edge/proto/gen/inos/cas/v1"
 )
@@ -49,7 +49,7 @@ var faces = []face{
 	{is: cas.ErrHashMismatch, code: connect.CodeInvalidArgument, reason: "HASH_MISMATCH"},
 	{is: cas.ErrNotCanonical, code: connect.CodeInvalidArgument, reason: "NOT_CANONICAL"},
 	{is: cas.ErrShape, code: connect.CodeInvalidArgument, reason: "NOT_BR1"},
-	{is: catalog.ErrPolicy, code: connect.CodeInvalidArgument, reason: "BAD_POLICY"},
+	{is: mesh.ErrPolicy, code: connect.CodeInvalidArgument, reason: "BAD_POLICY"},
 	{is: cas.ErrTooLarge, code: connect.CodeInvalidArgument, reason: "TOO_LARGE"},
 	{is: cas.ErrNotObject, code: connect.CodeNotFound, reason: "NOT_AN_OBJECT"},
 	{is: exchange.ErrUnanswered, code: connect.CodeUnavailable, reason: "SOURCES_SILENT"},

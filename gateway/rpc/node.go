@@ -6,6 +6,7 @@ import (
 
 	"inos.dev/edge/cas"
 	"inos.dev/edge/gateway/catalog"
+	"inos.dev/edge/mesh"
 )
 
 // Limits of one request. GetNode tells them to clients.
@@ -67,7 +68,7 @@ type Objects interface {
 	// that are not are an error with the method MissingChunks (see errors.go).
 	// A nil policy, and an empty name, keep what is set. created is false if
 	// it was on the list before.
-	Commit(ctx context.Context, h cas.Hash, name string, policy *catalog.Policy) (r catalog.Record, created bool, err error)
+	Commit(ctx context.Context, h cas.Hash, name string, policy *mesh.Policy) (r catalog.Record, created bool, err error)
 	// Object returns one object, or cas.ErrNotFound, or cas.ErrDenied.
 	Object(ctx context.Context, h cas.Hash) (catalog.Record, error)
 	// Objects returns up to limit objects whose hashes are greater than after,
@@ -76,8 +77,8 @@ type Objects interface {
 	// Remove takes an object off the list, or answers cas.ErrNotFound.
 	Remove(ctx context.Context, h cas.Hash) error
 	// SetPolicy replaces the policy of an object: cas.ErrNotFound,
-	// catalog.ErrPolicy.
-	SetPolicy(ctx context.Context, h cas.Hash, p catalog.Policy) (catalog.Record, error)
+	// mesh.ErrPolicy.
+	SetPolicy(ctx context.Context, h cas.Hash, p mesh.Policy) (catalog.Record, error)
 }
 
 // NodeInfo is what a node says of itself.

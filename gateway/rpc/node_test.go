@@ -21,6 +21,7 @@ import (
 	"inos.dev/edge/cas/mem"
 	"inos.dev/edge/gateway/auth"
 	"inos.dev/edge/gateway/catalog"
+	"inos.dev/edge/mesh"
 	"inos.dev/edge/proto/gen/inos/cas/v1/casv1connect"
 )
 
@@ -129,7 +130,7 @@ func (e missingError) MissingChunks() ([]cas.Hash, bool) { return e, false }
 // fakeList is the Objects of a fakeNode.
 type fakeList struct{ *fakeNode }
 
-func (n fakeList) Commit(ctx context.Context, h cas.Hash, name string, policy *catalog.Policy) (catalog.Record, bool, error) {
+func (n fakeList) Commit(ctx context.Context, h cas.Hash, name string, policy *mesh.Policy) (catalog.Record, bool, error) {
 	m, err := n.Manifest(ctx, h)
 	if err != nil {
 		return catalog.Record{}, false, err
@@ -187,7 +188,7 @@ func (n fakeList) Remove(ctx context.Context, h cas.Hash) error {
 	return nil
 }
 
-func (n fakeList) SetPolicy(ctx context.Context, h cas.Hash, p catalog.Policy) (catalog.Record, error) {
+func (n fakeList) SetPolicy(ctx context.Context, h cas.Hash, p mesh.Policy) (catalog.Record, error) {
 	o, err := n.Object(ctx, h)
 	if err != nil {
 		return catalog.Record{}, err

@@ -1,0 +1,41 @@
+package mesh
+
+import (
+	"errors"
+	"testing"
+	"time"
+)
+
+func TestPolicyLimits(t *testing.T) {
+	now := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+	for _, tt := range []struct {
+		p  Policy
+		ok bool
+	}{
+		{Policy{}, true},
+		{Policy{RF: 1}, true},
+		{Policy{RF: 64}, true},
+		{Policy{RF: 65}, false},
+		{Policy{RF: -1}, false},
+		{Policy{RF: 5, MaxRF: 5}, true},
+		{Policy{RF: 5, MaxRF: 4}, false},
+		{Policy{MaxRF: 2}, false}, // below the default rf
+		{Policy{MaxRF: 3}, true},
+		{Policy{MaxRF: 1024}, true},
+		{Policy{MaxRF: 1025}, false},
+		{Policy{MaxRF: -1}, false},
+		{Policy{Tier: "hot"}, true},
+		{Policy{Tier: "cold"}, true},
+		{Policy{Tier: "Hot"}, false},
+		{Policy{Expires: now.Add(1)}, true},
+		{Policy{Expires: now}, false},
+		{Policy{PriceCap: LimitPrice}, true},
+		{Policy{PriceCap: LimitPrice + 1}, false},
+		{Policy{PriceCap: -1}, false},
+		{Policy{Expires: now.AddDate(9000, 0, 0)}, false},
+	} {
+		if err := tt.p.Validate(now); (err == nil) != tt.ok || err != nil && !errors.Is(err, ErrPolicy) {
+			t.Errorf("%+v: %v, want ok %v", tt.p, err, tt.ok)
+		}
+	}
+}
