@@ -111,7 +111,7 @@ const (
 type Entry struct {
 	Kind   Kind
 	From   Account // pays; of a lease, whose account it is reserved from; of a document, whom it concerns
-	To     Account // earns; empty where Amount is 0 by kind
+	To     Account // earns; of an attestation, who has earned; else empty where Amount is 0 by kind
 	Amount Amount  // 0 … MaxAmount
 	Object cas.Hash
 	Bytes  int64  // served, leased, retained or attested
@@ -129,6 +129,7 @@ const (
 // Validate checks the limits of e: ErrEntry, ErrAccount.
 func (e *Entry) Validate() error {
 	moves := e.Kind == KindGrant || e.Kind == KindServe || e.Kind == KindEscrow || e.Kind == KindRetain || e.Kind == KindRelease
+	earns := moves || e.Kind == KindAttest // somebody did, in the entry that an attestation is about
 	switch {
 	case e.Kind < KindGrant || e.Kind > KindDoc:
 		return fmt.Errorf("%w: kind %d", ErrEntry, e.Kind)
@@ -140,13 +141,13 @@ func (e *Entry) Validate() error {
 		return fmt.Errorf("%w: its reference is longer than %d bytes, or no text", ErrEntry, MaxRef)
 	case len(e.Doc) > MaxDoc || e.Kind != KindDoc && len(e.Doc) > 0 || e.Kind == KindDoc && e.Ref == "":
 		return fmt.Errorf("%w: a document has a name and at most %d bytes", ErrEntry, MaxDoc)
-	case moves == (e.To == "") || moves && e.From == e.To:
+	case earns == (e.To == "") || earns && e.From == e.To:
 		return fmt.Errorf("%w: from %q to %q", ErrEntry, e.From, e.To)
 	}
 	if err := e.From.Validate(); err != nil {
 		return err
 	}
-	if moves {
+	if earns {
 		return e.To.Validate()
 	}
 	return nil
