@@ -73,8 +73,8 @@ func (x *OpenDeliveryRequest) GetClient() string {
 // An open delivery.
 type OpenDeliveryResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The delivery's name. The client sends it with each request whose bytes it
-	// means to confirm, as the header Inos-Delivery.
+	// The delivery's name: 26 letters and digits. The client sends it with each
+	// request whose bytes it means to confirm, as the header Inos-Delivery.
 	Nonce string `protobuf:"bytes,1,opt,name=nonce,proto3" json:"nonce,omitempty"`
 	// The node's Ed25519 key, in 52 letters and digits; receipts name it.
 	Server string `protobuf:"bytes,2,opt,name=server,proto3" json:"server,omitempty"`
@@ -137,22 +137,28 @@ func (x *OpenDeliveryResponse) GetExpireTime() *timestamppb.Timestamp {
 
 // A client's word that it received bytes from a node. Receipts are cumulative:
 // each counts everything since the delivery was opened, and the last one wins.
+//
+// The signature is Ed25519 over "inos receipt 1", a zero byte, and these
+// bytes, numbers with the most significant byte first: 1 (the version), nonce
+// 16, client 32, server 32, bytes 8, chunks 32, time 8 (milliseconds since
+// 1970).
 type Receipt struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The delivery's name.
 	Nonce string `protobuf:"bytes,1,opt,name=nonce,proto3" json:"nonce,omitempty"`
-	// The node's key.
-	Server string `protobuf:"bytes,2,opt,name=server,proto3" json:"server,omitempty"`
 	// The client's key.
-	Client string `protobuf:"bytes,3,opt,name=client,proto3" json:"client,omitempty"`
-	// Bytes received in the delivery so far.
+	Client string `protobuf:"bytes,2,opt,name=client,proto3" json:"client,omitempty"`
+	// The node's key.
+	Server string `protobuf:"bytes,3,opt,name=server,proto3" json:"server,omitempty"`
+	// Bytes of the bodies received in the delivery so far, 0 to 2^53-1.
 	Bytes int64 `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"`
-	// BLAKE3 hash of the list of what was received: the hashes of the chunks one
-	// after the other, 32 bytes each, in the order in which they came.
+	// Hash of the list of what was received, in the order in which it was
+	// complete: 32 zero bytes for the empty list, and for each further chunk or
+	// object BLAKE3 of the hash of the list before and its hash.
 	Chunks string `protobuf:"bytes,5,opt,name=chunks,proto3" json:"chunks,omitempty"`
-	// When the client made it.
+	// When the client made it, to the millisecond.
 	Time *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=time,proto3" json:"time,omitempty"`
-	// Ed25519 signature by the client.
+	// The client's signature.
 	Signature     []byte `protobuf:"bytes,7,opt,name=signature,proto3" json:"signature,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -195,16 +201,16 @@ func (x *Receipt) GetNonce() string {
 	return ""
 }
 
-func (x *Receipt) GetServer() string {
+func (x *Receipt) GetClient() string {
 	if x != nil {
-		return x.Server
+		return x.Client
 	}
 	return ""
 }
 
-func (x *Receipt) GetClient() string {
+func (x *Receipt) GetServer() string {
 	if x != nil {
-		return x.Client
+		return x.Server
 	}
 	return ""
 }
@@ -237,6 +243,92 @@ func (x *Receipt) GetSignature() []byte {
 	return nil
 }
 
+// A receipt that the node has taken.
+//
+// The signature is Ed25519 over "inos countersigned receipt 1", a zero byte,
+// and these bytes: 1 (the version), the bytes and the signature of the
+// receipt, counted_bytes 8, attested_bytes 8, time 8.
+type Countersigned struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The receipt.
+	Receipt *Receipt `protobuf:"bytes,1,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	// Bytes that the node itself counted in the delivery so far.
+	CountedBytes int64 `protobuf:"varint,2,opt,name=counted_bytes,json=countedBytes,proto3" json:"counted_bytes,omitempty"`
+	// Of those, what the delivery's receipts confirm.
+	AttestedBytes int64 `protobuf:"varint,3,opt,name=attested_bytes,json=attestedBytes,proto3" json:"attested_bytes,omitempty"`
+	// When the node signed it, to the millisecond.
+	Time *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=time,proto3" json:"time,omitempty"`
+	// The node's signature.
+	Signature     []byte `protobuf:"bytes,5,opt,name=signature,proto3" json:"signature,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Countersigned) Reset() {
+	*x = Countersigned{}
+	mi := &file_inos_credit_v1_delivery_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Countersigned) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Countersigned) ProtoMessage() {}
+
+func (x *Countersigned) ProtoReflect() protoreflect.Message {
+	mi := &file_inos_credit_v1_delivery_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Countersigned.ProtoReflect.Descriptor instead.
+func (*Countersigned) Descriptor() ([]byte, []int) {
+	return file_inos_credit_v1_delivery_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Countersigned) GetReceipt() *Receipt {
+	if x != nil {
+		return x.Receipt
+	}
+	return nil
+}
+
+func (x *Countersigned) GetCountedBytes() int64 {
+	if x != nil {
+		return x.CountedBytes
+	}
+	return 0
+}
+
+func (x *Countersigned) GetAttestedBytes() int64 {
+	if x != nil {
+		return x.AttestedBytes
+	}
+	return 0
+}
+
+func (x *Countersigned) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *Countersigned) GetSignature() []byte {
+	if x != nil {
+		return x.Signature
+	}
+	return nil
+}
+
 // Carries a receipt.
 type SubmitReceiptRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -248,7 +340,7 @@ type SubmitReceiptRequest struct {
 
 func (x *SubmitReceiptRequest) Reset() {
 	*x = SubmitReceiptRequest{}
-	mi := &file_inos_credit_v1_delivery_proto_msgTypes[3]
+	mi := &file_inos_credit_v1_delivery_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -260,7 +352,7 @@ func (x *SubmitReceiptRequest) String() string {
 func (*SubmitReceiptRequest) ProtoMessage() {}
 
 func (x *SubmitReceiptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_inos_credit_v1_delivery_proto_msgTypes[3]
+	mi := &file_inos_credit_v1_delivery_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -273,7 +365,7 @@ func (x *SubmitReceiptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitReceiptRequest.ProtoReflect.Descriptor instead.
 func (*SubmitReceiptRequest) Descriptor() ([]byte, []int) {
-	return file_inos_credit_v1_delivery_proto_rawDescGZIP(), []int{3}
+	return file_inos_credit_v1_delivery_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *SubmitReceiptRequest) GetReceipt() *Receipt {
@@ -286,22 +378,16 @@ func (x *SubmitReceiptRequest) GetReceipt() *Receipt {
 // What became of a receipt.
 type SubmitReceiptResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The receipt that counts now: this one, or a later one that came before it.
-	Receipt *Receipt `protobuf:"bytes,1,opt,name=receipt,proto3" json:"receipt,omitempty"`
-	// Ed25519 signature by the node, over the receipt and its signature.
-	Countersignature []byte `protobuf:"bytes,2,opt,name=countersignature,proto3" json:"countersignature,omitempty"`
-	// Bytes that the delivery's receipts confirm now: not more than the node
-	// itself counted, and 0 if client and node belong together.
-	AttestedBytes int64 `protobuf:"varint,3,opt,name=attested_bytes,json=attestedBytes,proto3" json:"attested_bytes,omitempty"`
-	// Bytes that the node counted in the delivery.
-	ServedBytes   int64 `protobuf:"varint,4,opt,name=served_bytes,json=servedBytes,proto3" json:"served_bytes,omitempty"`
+	// The receipt that counts now, countersigned: this one, or one that counts
+	// more and came before it.
+	Receipt       *Countersigned `protobuf:"bytes,1,opt,name=receipt,proto3" json:"receipt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SubmitReceiptResponse) Reset() {
 	*x = SubmitReceiptResponse{}
-	mi := &file_inos_credit_v1_delivery_proto_msgTypes[4]
+	mi := &file_inos_credit_v1_delivery_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -313,7 +399,7 @@ func (x *SubmitReceiptResponse) String() string {
 func (*SubmitReceiptResponse) ProtoMessage() {}
 
 func (x *SubmitReceiptResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_inos_credit_v1_delivery_proto_msgTypes[4]
+	mi := &file_inos_credit_v1_delivery_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -326,35 +412,14 @@ func (x *SubmitReceiptResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitReceiptResponse.ProtoReflect.Descriptor instead.
 func (*SubmitReceiptResponse) Descriptor() ([]byte, []int) {
-	return file_inos_credit_v1_delivery_proto_rawDescGZIP(), []int{4}
+	return file_inos_credit_v1_delivery_proto_rawDescGZIP(), []int{5}
 }
 
-func (x *SubmitReceiptResponse) GetReceipt() *Receipt {
+func (x *SubmitReceiptResponse) GetReceipt() *Countersigned {
 	if x != nil {
 		return x.Receipt
 	}
 	return nil
-}
-
-func (x *SubmitReceiptResponse) GetCountersignature() []byte {
-	if x != nil {
-		return x.Countersignature
-	}
-	return nil
-}
-
-func (x *SubmitReceiptResponse) GetAttestedBytes() int64 {
-	if x != nil {
-		return x.AttestedBytes
-	}
-	return 0
-}
-
-func (x *SubmitReceiptResponse) GetServedBytes() int64 {
-	if x != nil {
-		return x.ServedBytes
-	}
-	return 0
 }
 
 var File_inos_credit_v1_delivery_proto protoreflect.FileDescriptor
@@ -371,19 +436,22 @@ const file_inos_credit_v1_delivery_proto_rawDesc = "" +
 	"expireTime\"\xcb\x01\n" +
 	"\aReceipt\x12\x14\n" +
 	"\x05nonce\x18\x01 \x01(\tR\x05nonce\x12\x16\n" +
-	"\x06server\x18\x02 \x01(\tR\x06server\x12\x16\n" +
-	"\x06client\x18\x03 \x01(\tR\x06client\x12\x14\n" +
+	"\x06client\x18\x02 \x01(\tR\x06client\x12\x16\n" +
+	"\x06server\x18\x03 \x01(\tR\x06server\x12\x14\n" +
 	"\x05bytes\x18\x04 \x01(\x03R\x05bytes\x12\x16\n" +
 	"\x06chunks\x18\x05 \x01(\tR\x06chunks\x12.\n" +
 	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x1c\n" +
-	"\tsignature\x18\a \x01(\fR\tsignature\"I\n" +
+	"\tsignature\x18\a \x01(\fR\tsignature\"\xdc\x01\n" +
+	"\rCountersigned\x121\n" +
+	"\areceipt\x18\x01 \x01(\v2\x17.inos.credit.v1.ReceiptR\areceipt\x12#\n" +
+	"\rcounted_bytes\x18\x02 \x01(\x03R\fcountedBytes\x12%\n" +
+	"\x0eattested_bytes\x18\x03 \x01(\x03R\rattestedBytes\x12.\n" +
+	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x1c\n" +
+	"\tsignature\x18\x05 \x01(\fR\tsignature\"I\n" +
 	"\x14SubmitReceiptRequest\x121\n" +
-	"\areceipt\x18\x01 \x01(\v2\x17.inos.credit.v1.ReceiptR\areceipt\"\xc0\x01\n" +
-	"\x15SubmitReceiptResponse\x121\n" +
-	"\areceipt\x18\x01 \x01(\v2\x17.inos.credit.v1.ReceiptR\areceipt\x12*\n" +
-	"\x10countersignature\x18\x02 \x01(\fR\x10countersignature\x12%\n" +
-	"\x0eattested_bytes\x18\x03 \x01(\x03R\rattestedBytes\x12!\n" +
-	"\fserved_bytes\x18\x04 \x01(\x03R\vservedBytesB\xae\x01\n" +
+	"\areceipt\x18\x01 \x01(\v2\x17.inos.credit.v1.ReceiptR\areceipt\"P\n" +
+	"\x15SubmitReceiptResponse\x127\n" +
+	"\areceipt\x18\x01 \x01(\v2\x1d.inos.credit.v1.CountersignedR\areceiptB\xae\x01\n" +
 	"\x12com.inos.credit.v1B\rDeliveryProtoP\x01Z/inos.dev/edge/proto/gen/inos/credit/v1;creditv1\xa2\x02\x03ICX\xaa\x02\x0eInos.Credit.V1\xca\x02\x0eInos\\Credit\\V1\xe2\x02\x1aInos\\Credit\\V1\\GPBMetadata\xea\x02\x10Inos::Credit::V1b\x06proto3"
 
 var (
@@ -398,25 +466,28 @@ func file_inos_credit_v1_delivery_proto_rawDescGZIP() []byte {
 	return file_inos_credit_v1_delivery_proto_rawDescData
 }
 
-var file_inos_credit_v1_delivery_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_inos_credit_v1_delivery_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_inos_credit_v1_delivery_proto_goTypes = []any{
 	(*OpenDeliveryRequest)(nil),   // 0: inos.credit.v1.OpenDeliveryRequest
 	(*OpenDeliveryResponse)(nil),  // 1: inos.credit.v1.OpenDeliveryResponse
 	(*Receipt)(nil),               // 2: inos.credit.v1.Receipt
-	(*SubmitReceiptRequest)(nil),  // 3: inos.credit.v1.SubmitReceiptRequest
-	(*SubmitReceiptResponse)(nil), // 4: inos.credit.v1.SubmitReceiptResponse
-	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
+	(*Countersigned)(nil),         // 3: inos.credit.v1.Countersigned
+	(*SubmitReceiptRequest)(nil),  // 4: inos.credit.v1.SubmitReceiptRequest
+	(*SubmitReceiptResponse)(nil), // 5: inos.credit.v1.SubmitReceiptResponse
+	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
 }
 var file_inos_credit_v1_delivery_proto_depIdxs = []int32{
-	5, // 0: inos.credit.v1.OpenDeliveryResponse.expire_time:type_name -> google.protobuf.Timestamp
-	5, // 1: inos.credit.v1.Receipt.time:type_name -> google.protobuf.Timestamp
-	2, // 2: inos.credit.v1.SubmitReceiptRequest.receipt:type_name -> inos.credit.v1.Receipt
-	2, // 3: inos.credit.v1.SubmitReceiptResponse.receipt:type_name -> inos.credit.v1.Receipt
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	6, // 0: inos.credit.v1.OpenDeliveryResponse.expire_time:type_name -> google.protobuf.Timestamp
+	6, // 1: inos.credit.v1.Receipt.time:type_name -> google.protobuf.Timestamp
+	2, // 2: inos.credit.v1.Countersigned.receipt:type_name -> inos.credit.v1.Receipt
+	6, // 3: inos.credit.v1.Countersigned.time:type_name -> google.protobuf.Timestamp
+	2, // 4: inos.credit.v1.SubmitReceiptRequest.receipt:type_name -> inos.credit.v1.Receipt
+	3, // 5: inos.credit.v1.SubmitReceiptResponse.receipt:type_name -> inos.credit.v1.Countersigned
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_inos_credit_v1_delivery_proto_init() }
@@ -430,7 +501,7 @@ func file_inos_credit_v1_delivery_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_inos_credit_v1_delivery_proto_rawDesc), len(file_inos_credit_v1_delivery_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file inos/credit/v1/delivery.proto.
  */
 export const file_inos_credit_v1_delivery: GenFile = /*@__PURE__*/
-  fileDesc("Ch1pbm9zL2NyZWRpdC92MS9kZWxpdmVyeS5wcm90bxIOaW5vcy5jcmVkaXQudjEiJQoTT3BlbkRlbGl2ZXJ5UmVxdWVzdBIOCgZjbGllbnQYASABKAkiZgoUT3BlbkRlbGl2ZXJ5UmVzcG9uc2USDQoFbm9uY2UYASABKAkSDgoGc2VydmVyGAIgASgJEi8KC2V4cGlyZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKUAQoHUmVjZWlwdBINCgVub25jZRgBIAEoCRIOCgZzZXJ2ZXIYAiABKAkSDgoGY2xpZW50GAMgASgJEg0KBWJ5dGVzGAQgASgDEg4KBmNodW5rcxgFIAEoCRIoCgR0aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglzaWduYXR1cmUYByABKAwiQAoUU3VibWl0UmVjZWlwdFJlcXVlc3QSKAoHcmVjZWlwdBgBIAEoCzIXLmlub3MuY3JlZGl0LnYxLlJlY2VpcHQiiQEKFVN1Ym1pdFJlY2VpcHRSZXNwb25zZRIoCgdyZWNlaXB0GAEgASgLMhcuaW5vcy5jcmVkaXQudjEuUmVjZWlwdBIYChBjb3VudGVyc2lnbmF0dXJlGAIgASgMEhYKDmF0dGVzdGVkX2J5dGVzGAMgASgDEhQKDHNlcnZlZF9ieXRlcxgEIAEoA0KuAQoSY29tLmlub3MuY3JlZGl0LnYxQg1EZWxpdmVyeVByb3RvUAFaL2lub3MuZGV2L2VkZ2UvcHJvdG8vZ2VuL2lub3MvY3JlZGl0L3YxO2NyZWRpdHYxogIDSUNYqgIOSW5vcy5DcmVkaXQuVjHKAg5Jbm9zXENyZWRpdFxWMeICGklub3NcQ3JlZGl0XFYxXEdQQk1ldGFkYXRh6gIQSW5vczo6Q3JlZGl0OjpWMWIGcHJvdG8z", [file_google_protobuf_timestamp]);
+  fileDesc("Ch1pbm9zL2NyZWRpdC92MS9kZWxpdmVyeS5wcm90bxIOaW5vcy5jcmVkaXQudjEiJQoTT3BlbkRlbGl2ZXJ5UmVxdWVzdBIOCgZjbGllbnQYASABKAkiZgoUT3BlbkRlbGl2ZXJ5UmVzcG9uc2USDQoFbm9uY2UYASABKAkSDgoGc2VydmVyGAIgASgJEi8KC2V4cGlyZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKUAQoHUmVjZWlwdBINCgVub25jZRgBIAEoCRIOCgZjbGllbnQYAiABKAkSDgoGc2VydmVyGAMgASgJEg0KBWJ5dGVzGAQgASgDEg4KBmNodW5rcxgFIAEoCRIoCgR0aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglzaWduYXR1cmUYByABKAwipQEKDUNvdW50ZXJzaWduZWQSKAoHcmVjZWlwdBgBIAEoCzIXLmlub3MuY3JlZGl0LnYxLlJlY2VpcHQSFQoNY291bnRlZF9ieXRlcxgCIAEoAxIWCg5hdHRlc3RlZF9ieXRlcxgDIAEoAxIoCgR0aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglzaWduYXR1cmUYBSABKAwiQAoUU3VibWl0UmVjZWlwdFJlcXVlc3QSKAoHcmVjZWlwdBgBIAEoCzIXLmlub3MuY3JlZGl0LnYxLlJlY2VpcHQiRwoVU3VibWl0UmVjZWlwdFJlc3BvbnNlEi4KB3JlY2VpcHQYASABKAsyHS5pbm9zLmNyZWRpdC52MS5Db3VudGVyc2lnbmVkQq4BChJjb20uaW5vcy5jcmVkaXQudjFCDURlbGl2ZXJ5UHJvdG9QAVovaW5vcy5kZXYvZWRnZS9wcm90by9nZW4vaW5vcy9jcmVkaXQvdjE7Y3JlZGl0djGiAgNJQ1iqAg5Jbm9zLkNyZWRpdC5WMcoCDklub3NcQ3JlZGl0XFYx4gIaSW5vc1xDcmVkaXRcVjFcR1BCTWV0YWRhdGHqAhBJbm9zOjpDcmVkaXQ6OlYxYgZwcm90bzM", [file_google_protobuf_timestamp]);
 
 /**
  * Opens a delivery: what a client reads from now on under its nonce can be
@@ -44,8 +44,8 @@ export const OpenDeliveryRequestSchema: GenMessage<OpenDeliveryRequest> = /*@__P
  */
 export type OpenDeliveryResponse = Message<"inos.credit.v1.OpenDeliveryResponse"> & {
   /**
-   * The delivery's name. The client sends it with each request whose bytes it
-   * means to confirm, as the header Inos-Delivery.
+   * The delivery's name: 26 letters and digits. The client sends it with each
+   * request whose bytes it means to confirm, as the header Inos-Delivery.
    *
    * @generated from field: string nonce = 1;
    */
@@ -77,6 +77,11 @@ export const OpenDeliveryResponseSchema: GenMessage<OpenDeliveryResponse> = /*@_
  * A client's word that it received bytes from a node. Receipts are cumulative:
  * each counts everything since the delivery was opened, and the last one wins.
  *
+ * The signature is Ed25519 over "inos receipt 1", a zero byte, and these
+ * bytes, numbers with the most significant byte first: 1 (the version), nonce
+ * 16, client 32, server 32, bytes 8, chunks 32, time 8 (milliseconds since
+ * 1970).
+ *
  * @generated from message inos.credit.v1.Receipt
  */
 export type Receipt = Message<"inos.credit.v1.Receipt"> & {
@@ -88,43 +93,44 @@ export type Receipt = Message<"inos.credit.v1.Receipt"> & {
   nonce: string;
 
   /**
-   * The node's key.
-   *
-   * @generated from field: string server = 2;
-   */
-  server: string;
-
-  /**
    * The client's key.
    *
-   * @generated from field: string client = 3;
+   * @generated from field: string client = 2;
    */
   client: string;
 
   /**
-   * Bytes received in the delivery so far.
+   * The node's key.
+   *
+   * @generated from field: string server = 3;
+   */
+  server: string;
+
+  /**
+   * Bytes of the bodies received in the delivery so far, 0 to 2^53-1.
    *
    * @generated from field: int64 bytes = 4;
    */
   bytes: bigint;
 
   /**
-   * BLAKE3 hash of the list of what was received: the hashes of the chunks one
-   * after the other, 32 bytes each, in the order in which they came.
+   * Hash of the list of what was received, in the order in which it was
+   * complete: 32 zero bytes for the empty list, and for each further chunk or
+   * object BLAKE3 of the hash of the list before and its hash.
    *
    * @generated from field: string chunks = 5;
    */
   chunks: string;
 
   /**
-   * When the client made it.
+   * When the client made it, to the millisecond.
    *
    * @generated from field: google.protobuf.Timestamp time = 6;
    */
   time?: Timestamp | undefined;
 
   /**
-   * Ed25519 signature by the client.
+   * The client's signature.
    *
    * @generated from field: bytes signature = 7;
    */
@@ -137,6 +143,59 @@ export type Receipt = Message<"inos.credit.v1.Receipt"> & {
  */
 export const ReceiptSchema: GenMessage<Receipt> = /*@__PURE__*/
   messageDesc(file_inos_credit_v1_delivery, 2);
+
+/**
+ * A receipt that the node has taken.
+ *
+ * The signature is Ed25519 over "inos countersigned receipt 1", a zero byte,
+ * and these bytes: 1 (the version), the bytes and the signature of the
+ * receipt, counted_bytes 8, attested_bytes 8, time 8.
+ *
+ * @generated from message inos.credit.v1.Countersigned
+ */
+export type Countersigned = Message<"inos.credit.v1.Countersigned"> & {
+  /**
+   * The receipt.
+   *
+   * @generated from field: inos.credit.v1.Receipt receipt = 1;
+   */
+  receipt?: Receipt | undefined;
+
+  /**
+   * Bytes that the node itself counted in the delivery so far.
+   *
+   * @generated from field: int64 counted_bytes = 2;
+   */
+  countedBytes: bigint;
+
+  /**
+   * Of those, what the delivery's receipts confirm.
+   *
+   * @generated from field: int64 attested_bytes = 3;
+   */
+  attestedBytes: bigint;
+
+  /**
+   * When the node signed it, to the millisecond.
+   *
+   * @generated from field: google.protobuf.Timestamp time = 4;
+   */
+  time?: Timestamp | undefined;
+
+  /**
+   * The node's signature.
+   *
+   * @generated from field: bytes signature = 5;
+   */
+  signature: Uint8Array;
+};
+
+/**
+ * Describes the message inos.credit.v1.Countersigned.
+ * Use `create(CountersignedSchema)` to create a new message.
+ */
+export const CountersignedSchema: GenMessage<Countersigned> = /*@__PURE__*/
+  messageDesc(file_inos_credit_v1_delivery, 3);
 
 /**
  * Carries a receipt.
@@ -157,7 +216,7 @@ export type SubmitReceiptRequest = Message<"inos.credit.v1.SubmitReceiptRequest"
  * Use `create(SubmitReceiptRequestSchema)` to create a new message.
  */
 export const SubmitReceiptRequestSchema: GenMessage<SubmitReceiptRequest> = /*@__PURE__*/
-  messageDesc(file_inos_credit_v1_delivery, 3);
+  messageDesc(file_inos_credit_v1_delivery, 4);
 
 /**
  * What became of a receipt.
@@ -166,33 +225,12 @@ export const SubmitReceiptRequestSchema: GenMessage<SubmitReceiptRequest> = /*@_
  */
 export type SubmitReceiptResponse = Message<"inos.credit.v1.SubmitReceiptResponse"> & {
   /**
-   * The receipt that counts now: this one, or a later one that came before it.
+   * The receipt that counts now, countersigned: this one, or one that counts
+   * more and came before it.
    *
-   * @generated from field: inos.credit.v1.Receipt receipt = 1;
+   * @generated from field: inos.credit.v1.Countersigned receipt = 1;
    */
-  receipt?: Receipt | undefined;
-
-  /**
-   * Ed25519 signature by the node, over the receipt and its signature.
-   *
-   * @generated from field: bytes countersignature = 2;
-   */
-  countersignature: Uint8Array;
-
-  /**
-   * Bytes that the delivery's receipts confirm now: not more than the node
-   * itself counted, and 0 if client and node belong together.
-   *
-   * @generated from field: int64 attested_bytes = 3;
-   */
-  attestedBytes: bigint;
-
-  /**
-   * Bytes that the node counted in the delivery.
-   *
-   * @generated from field: int64 served_bytes = 4;
-   */
-  servedBytes: bigint;
+  receipt?: Countersigned | undefined;
 };
 
 /**
@@ -200,5 +238,5 @@ export type SubmitReceiptResponse = Message<"inos.credit.v1.SubmitReceiptRespons
  * Use `create(SubmitReceiptResponseSchema)` to create a new message.
  */
 export const SubmitReceiptResponseSchema: GenMessage<SubmitReceiptResponse> = /*@__PURE__*/
-  messageDesc(file_inos_credit_v1_delivery, 4);
+  messageDesc(file_inos_credit_v1_delivery, 5);
 
