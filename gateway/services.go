@@ -19,8 +19,8 @@ func (g *Gateway) services() ([]rpc.Route, error) {
 		Chunks:  chunkService{g.content},
 		Objects: objectService{g.content, g},
 		Node:    g.cfg.Node,
-		Authorize: func(ctx context.Context, rights auth.Rights) error {
-			_, err := g.requireContext(ctx, rights)
+		Authorize: func(ctx context.Context, action auth.Action, _ string) error {
+			_, err := g.requireContext(ctx, action)
 			return err
 		},
 		Ready: func() bool { return g.ready() == nil },
@@ -50,7 +50,7 @@ type objectService struct {
 }
 
 func (s objectService) Commit(ctx context.Context, h cas.Hash, name string, policy *mesh.Policy) (catalog.Record, bool, error) {
-	id, err := s.g.requireContext(ctx, auth.Write)
+	id, err := s.g.requireContext(ctx, auth.ActionWrite)
 	if err != nil {
 		return catalog.Record{}, false, err
 	}
@@ -58,7 +58,7 @@ func (s objectService) Commit(ctx context.Context, h cas.Hash, name string, poli
 }
 
 func (s objectService) Remove(ctx context.Context, h cas.Hash) error {
-	id, err := s.g.requireContext(ctx, auth.Write)
+	id, err := s.g.requireContext(ctx, auth.ActionWrite)
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func (s objectService) Remove(ctx context.Context, h cas.Hash) error {
 }
 
 func (s objectService) SetPolicy(ctx context.Context, h cas.Hash, p mesh.Policy) (catalog.Record, error) {
-	id, err := s.g.requireContext(ctx, auth.Write)
+	id, err := s.g.requireContext(ctx, auth.ActionWrite)
 	if err != nil {
 		return catalog.Record{}, err
 	}

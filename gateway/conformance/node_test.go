@@ -12,6 +12,7 @@ import (
 	"inos.dev/edge/gateway"
 	"inos.dev/edge/gateway/auth"
 	"inos.dev/edge/gateway/catalog"
+	"inos.dev/edge/gateway/conformance/gen/connectrpc/conformance/v1/conformancev1connect"
 	"inos.dev/edge/gateway/content"
 	"inos.dev/edge/gateway/rpc"
 	"inos.dev/edge/gateway/upload"
@@ -38,8 +39,8 @@ func node(dir string, opts ...connect.HandlerOption) (*http.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	allow := func(context.Context, auth.Rights) error { return nil }
-	prefix, service := Handler(append(rpc.Options(rpc.Config{Authorize: allow}), opts...)...)
+	allow := func(context.Context, auth.Action, string) error { return nil }
+	prefix, service := Handler(append(rpc.Options(rpc.Config{Authorize: allow, Procedures: procedures()}), opts...)...)
 	g, err := gateway.New(gateway.Config{
 		Content: c, Writer: writer, Auth: verifier, Uploads: uploads,
 		Node:  func(context.Context) (rpc.NodeInfo, error) { return rpc.NodeInfo{}, nil },
@@ -50,6 +51,22 @@ func node(dir string, opts ...connect.HandlerOption) (*http.Server, error) {
 		return nil, err
 	}
 	return g.Server(false), nil
+}
+
+// procedures are those of the suite's service.
+func procedures() map[string]auth.Action {
+	all := make(map[string]auth.Action)
+	for _, name := range []string{
+		conformancev1connect.ConformanceServiceUnaryProcedure,
+		conformancev1connect.ConformanceServiceServerStreamProcedure,
+		conformancev1connect.ConformanceServiceClientStreamProcedure,
+		conformancev1connect.ConformanceServiceBidiStreamProcedure,
+		conformancev1connect.ConformanceServiceUnimplementedProcedure,
+		conformancev1connect.ConformanceServiceIdempotentUnaryProcedure,
+	} {
+		all[name] = auth.ActionRead
+	}
+	return all
 }
 
 // keeper is what a store in memory has to say about its chunks' age and rot.

@@ -9,11 +9,15 @@ import (
 	"testing"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
 
 	"inos.dev/edge/cas"
 	"inos.dev/edge/gateway/auth"
 	casv1 "inos.dev/edge/proto/gen/inos/cas/v1"
+	creditv1 "inos.dev/edge/proto/gen/inos/credit/v1"
+	eventv1 "inos.dev/edge/proto/gen/inos/event/v1"
+	heatv1 "inos.dev/edge/proto/gen/inos/heat/v1"
 )
 
 func TestRights(t *testing.T) {
@@ -46,16 +50,34 @@ func TestRights(t *testing.T) {
 	}
 }
 
-// TestReadsOnly: a procedure that asks for no right has no side effects.
-func TestReadsOnly(t *testing.T) {
-	service := casv1.File_inos_cas_v1_service_proto.Services().ByName("CasService")
-	for i := range service.Methods().Len() {
-		m := service.Methods().Get(i)
-		needsRight := rightsFor(fmt.Sprintf("/%s/%s", service.FullName(), m.Name())) != auth.None
-		level := m.Options().(*descriptorpb.MethodOptions).GetIdempotencyLevel()
-		if reads := level == descriptorpb.MethodOptions_NO_SIDE_EFFECTS; reads == needsRight {
-			t.Errorf("%s: idempotency level %v, needs a right: %t", m.Name(), level, needsRight)
+// TestEveryProcedure: what the schema calls free of side effects is a read, or
+// an administrator's; all else is in the table, and what is in no schema and in
+// no table is refused.
+func TestEveryProcedure(t *testing.T) {
+	for _, file := range []protoreflect.FileDescriptor{
+		casv1.File_inos_cas_v1_service_proto, creditv1.File_inos_credit_v1_service_proto,
+		eventv1.File_inos_event_v1_service_proto, heatv1.File_inos_heat_v1_service_proto,
+	} {
+		service := file.Services().Get(0)
+		for i := range service.Methods().Len() {
+			m := service.Methods().Get(i)
+			options, ok := m.Options().(*descriptorpb.MethodOptions)
+			if !ok {
+				t.Fatalf("%s: %T", m.Name(), m.Options())
+			}
+			spec := connect.Spec{Procedure: fmt.Sprintf("/%s/%s", service.FullName(), m.Name())}
+			pure := options.GetIdempotencyLevel() == descriptorpb.MethodOptions_NO_SIDE_EFFECTS
+			if pure {
+				spec.IdempotencyLevel = connect.IdempotencyNoSideEffects
+			}
+			to, known := accessTo(spec)
+			if !known || to.open || pure && to.action != auth.ActionRead && to.action != auth.ActionAdmin {
+				t.Errorf("%s: %+v, known: %t", spec.Procedure, to, known)
+			}
 		}
+	}
+	if to, known := accessTo(connect.Spec{Procedure: "/inos.cas.v1.CasService/New"}); known {
+		t.Errorf("a procedure in no table: %+v", to)
 	}
 }
 

@@ -55,8 +55,13 @@ func (n *fakeNode) config() Config {
 		Node: func(context.Context) (NodeInfo, error) {
 			return NodeInfo{Version: "v1.2.3", Uptime: time.Minute, Chunks: 7, Formats: []string{"br1"}}, n.fail
 		},
-		Authorize: func(context.Context, auth.Rights) error { return n.rights },
-		Log:       slog.New(slog.NewTextHandler(n.log, nil)),
+		Authorize: func(_ context.Context, action auth.Action, _ string) error {
+			if action == auth.ActionRead {
+				return nil
+			}
+			return n.rights
+		},
+		Log: slog.New(slog.NewTextHandler(n.log, nil)),
 	}
 }
 

@@ -8,8 +8,8 @@
 // errors.go has the one table that gives them a code, a reason and details.
 //
 // Every call passes, in this order: CORS (cors.go, plain net/http, since a
-// preflight is not a call), the gate (gate.go: has the caller the right that
-// the procedure needs? asked before a byte of the message is read), recover,
+// preflight is not a call), the gate (gate.go: may the caller do what the
+// procedure does? asked before a byte of the message is read), recover,
 // and the guard (guard.go: deadline, error table, cache headers).
 //
 // All services speak Connect, gRPC and gRPC-Web on one path; the gateway only
@@ -38,9 +38,10 @@ type Config struct {
 	Objects Objects
 	// Node answers GetNode.
 	Node func(ctx context.Context) (NodeInfo, error)
-	// Authorize says whether the caller that the gateway put into ctx has
-	// these rights: nil, or auth.ErrUnauthenticated, or auth.ErrForbidden.
-	Authorize func(ctx context.Context, rights auth.Rights) error
+	// Authorize is asked before a procedure runs; gate.go says what it does.
+	Authorize Authorize
+	// Procedures are those of services beside these ones, with what they do.
+	Procedures map[string]auth.Action
 	// Ready is what the health service reports; nil means always.
 	Ready func() bool
 	// Log gets internal errors and panics; nil means slog.Default().
@@ -114,12 +115,12 @@ const (
 )
 
 // Options is what every Connect service of the gateway is built with.
-// Of cfg it uses Authorize, Log and Timeout.
+// Of cfg it uses Authorize, Procedures, Log and Timeout.
 func Options(cfg Config) []connect.HandlerOption {
 	cfg.setDefaults()
 	guard := &guard{log: cfg.Log, timeout: cfg.Timeout}
 	return []connect.HandlerOption{
-		connect.WithRequestGate(gate(cfg.Authorize, guard)),
+		connect.WithRequestGate(gate(cfg.Authorize, cfg.Procedures, guard)),
 		connect.WithRecover(guard.panicked),
 		connect.WithInterceptors(guard),
 		connect.WithCompressMinBytes(compressAbove),

@@ -24,7 +24,8 @@ const (
 // Publishes events.
 type PublishRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// 1 to 64 events of one publisher, in their order. All are accepted or none.
+	// 1 to 64 events of one publisher, in their order, 1 MiB together. All are
+	// accepted or none.
 	Envelopes     []*Envelope `protobuf:"bytes,1,rep,name=envelopes,proto3" json:"envelopes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

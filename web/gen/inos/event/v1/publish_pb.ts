@@ -21,7 +21,8 @@ export const file_inos_event_v1_publish: GenFile = /*@__PURE__*/
  */
 export type PublishRequest = Message<"inos.event.v1.PublishRequest"> & {
   /**
-   * 1 to 64 events of one publisher, in their order. All are accepted or none.
+   * 1 to 64 events of one publisher, in their order, 1 MiB together. All are
+   * accepted or none.
    *
    * @generated from field: repeated inos.event.v1.Envelope envelopes = 1;
    */
