@@ -76,8 +76,30 @@ func (p Policy) Floor() int {
 	return p.RF
 }
 
+// Max is what keeps both promises, p and q: the more copies, the higher bound
+// (none is the highest), the better tier (hot before cold before any), the
+// later end, the higher price.
+func (p Policy) Max(q Policy) Policy {
+	if q.Floor() > p.Floor() || q.Floor() == p.Floor() && q.RF > p.RF {
+		p.RF = q.RF
+	}
+	if p.MaxRF != 0 && (q.MaxRF == 0 || q.MaxRF > p.MaxRF) {
+		p.MaxRF = q.MaxRF
+	}
+	if q.Tier == Hot || p.Tier == AnyTier {
+		p.Tier = q.Tier
+	}
+	if !p.Expires.IsZero() && (q.Expires.IsZero() || q.Expires.After(p.Expires)) {
+		p.Expires = q.Expires
+	}
+	if p.PriceCap != 0 && (q.PriceCap == 0 || q.PriceCap > p.PriceCap) {
+		p.PriceCap = q.PriceCap
+	}
+	return p
+}
+
 // storable reports a time that RFC 3339 and the encodings here can hold.
 func storable(t time.Time) bool {
 	y := t.UTC().Year()
-	return 1970 <= y && y <= 9999
+	return t.Unix() > 0 && y <= 9999
 }

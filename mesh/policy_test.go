@@ -4,6 +4,8 @@ import (
 	"errors"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 )
 
 func TestPolicyLimits(t *testing.T) {
@@ -38,4 +40,25 @@ func TestPolicyLimits(t *testing.T) {
 			t.Errorf("%+v: %v, want ok %v", tt.p, err, tt.ok)
 		}
 	}
+}
+
+// TestPolicyMax: the maximum is possible, keeps both promises, and does not
+// depend on the order of what it is taken over.
+func TestPolicyMax(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a, b, c := drawPolicy(t), drawPolicy(t), drawPolicy(t)
+		m := a.Max(b)
+		if m != b.Max(a) || a.Max(a) != a || m.Max(c) != a.Max(b.Max(c)) {
+			t.Fatalf("%+v, %+v, %+v", a, b, c)
+		}
+		if err := m.Check(); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range []Policy{a, b} {
+			if m.Floor() < p.Floor() || m.MaxRF != 0 && (p.MaxRF == 0 || m.MaxRF < p.MaxRF) || m.PriceCap != 0 && (p.PriceCap == 0 || m.PriceCap < p.PriceCap) ||
+				p.Tier == Hot && m.Tier != Hot || p.Tier == Cold && m.Tier == AnyTier || !m.Expires.IsZero() && (p.Expires.IsZero() || m.Expires.Before(p.Expires)) {
+				t.Fatalf("%+v is less than %+v", m, p)
+			}
+		}
+	})
 }
