@@ -166,18 +166,24 @@ func (s *Sessions) Open(who Who) (Delivery, error) {
 }
 
 // Count says that n bytes of object, which payer pays for, were sent to whoever
-// named the nonce. It reports whether a delivery counts them: not one that is
-// over, and not on a payer beyond MaxPayers. It does not allocate, except for a
-// payer's first bytes in a delivery.
+// named the nonce. It reports whether a receipt can attest them: not where the
+// delivery is over, and not on a payer beyond MaxPayers. It does not allocate,
+// except for a payer's first bytes in a delivery.
 func (s *Sessions) Count(nonce mesh.Nonce, payer credit.Account, object cas.Hash, n int64) bool {
 	if n <= 0 || nonce.IsZero() {
 		return false
 	}
-	e := s.find(nonce, s.clock())
-	return e != nil && e.count(payer, object, n)
+	e := s.find(nonce)
+	if e == nil {
+		return false
+	}
+	s.use(e)
+	return e.count(payer, object, n, s.cfg.Earner)
 }
 
-func (e *session) count(payer credit.Account, object cas.Hash, n int64) bool {
+// count adds to a payer's share. What the earner pays itself, or what names no
+// account, can never be attested.
+func (e *session) count(payer credit.Account, object cas.Hash, n int64, earner credit.Account) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.counted += n
@@ -192,7 +198,7 @@ func (e *session) count(payer credit.Account, object cas.Hash, n int64) bool {
 		}
 		return true
 	}
-	if len(e.payers) == MaxPayers {
+	if len(e.payers) == MaxPayers || payer == earner || payer.Validate() != nil {
 		return false
 	}
 	e.payers = append(e.payers, share{payer: payer, object: object, counted: n})

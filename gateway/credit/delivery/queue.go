@@ -14,18 +14,20 @@ const evictable = time.Minute
 // clock is the time since New, which no change of the wall clock moves.
 func (s *Sessions) clock() time.Duration { return time.Since(s.start) }
 
-// find returns an open delivery, which is in use with that; nil if there is
-// none. The queue hears of the use when the delivery comes to its front.
-func (s *Sessions) find(nonce mesh.Nonce, now time.Duration) *session {
+// find returns an open delivery, nil if there is none.
+func (s *Sessions) find(nonce mesh.Nonce) *session {
 	s.mu.RLock()
 	e := s.byNonce[nonce]
 	s.mu.RUnlock()
-	if e == nil || s.over(e, now) {
+	if e == nil || s.over(e, s.clock()) {
 		return nil
 	}
-	e.used.Store(int64(now))
 	return e
 }
+
+// use starts e's idle time anew. The queue hears of it when e comes to its
+// front.
+func (s *Sessions) use(e *session) { e.used.Store(int64(s.clock())) }
 
 // over reports whether e has expired.
 func (s *Sessions) over(e *session, now time.Duration) bool {

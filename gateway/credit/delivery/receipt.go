@@ -53,21 +53,22 @@ func (s *Sessions) Submit(ctx context.Context, subject string, r mesh.Receipt) (
 
 // accept finds the delivery that a receipt may speak of.
 func (s *Sessions) accept(subject string, r mesh.Receipt) (*session, error) {
-	if err := r.Verify(); errors.Is(err, mesh.ErrSignature) {
-		return nil, s.rejected("signature", err)
-	} else if err != nil {
-		return nil, s.rejected("malformed", err)
-	}
 	if r.Server != s.cfg.Key.Public() {
 		return nil, s.rejected("server", fmt.Errorf("%w: this is %s; send it to %s", ErrServer, s.cfg.Key.Public(), r.Server))
 	}
-	e := s.find(r.Nonce, s.clock())
+	e := s.find(r.Nonce)
 	switch {
 	case e == nil:
 		return nil, s.rejected("unknown", fmt.Errorf("%w: it was idle for %v or open for %v, or the node has restarted; open a new one for what you read from now on", ErrUnknown, s.cfg.Idle, s.cfg.Life))
 	case e.who.Client != r.Client || e.who.Subject != subject:
 		return nil, s.rejected("identity", fmt.Errorf("%w: send the receipt with the key and the token that opened it", ErrIdentity))
 	}
+	if err := r.Verify(); errors.Is(err, mesh.ErrSignature) { // last, since it costs most
+		return nil, s.rejected("signature", err)
+	} else if err != nil {
+		return nil, s.rejected("malformed", err)
+	}
+	s.use(e)
 	return e, nil
 }
 
