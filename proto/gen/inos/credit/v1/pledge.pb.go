@@ -31,10 +31,10 @@ const (
 	PledgeState_PLEDGE_STATE_UNSPECIFIED PledgeState = 0
 	// Its credits hold the object at its rf.
 	PledgeState_PLEDGE_STATE_ACTIVE PledgeState = 1
-	// What is left does not last until the end: its owner has had notice, and
-	// may top it up.
+	// Few epochs are left: its owner has had notice, and may top it up.
 	PledgeState_PLEDGE_STATE_LOW PledgeState = 2
-	// It ran dry before its end: the object's rf is its floor again.
+	// What was left did not pay for another epoch: the object's rf is its floor
+	// again.
 	PledgeState_PLEDGE_STATE_DRY PledgeState = 3
 	// It reached its end, and what was left went back.
 	PledgeState_PLEDGE_STATE_DONE PledgeState = 4
@@ -92,7 +92,7 @@ func (PledgeState) EnumDescriptor() ([]byte, []int) {
 // Credits that are locked to hold an object at more replicas.
 type Pledge struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its name: 1 to 64 letters and digits.
+	// Its name: 1 to 64 letters, digits, - and _, chosen by its owner.
 	Pledge string `protobuf:"bytes,1,opt,name=pledge,proto3" json:"pledge,omitempty"`
 	// The object's hash.
 	Object string `protobuf:"bytes,2,opt,name=object,proto3" json:"object,omitempty"`
@@ -117,10 +117,15 @@ type Pledge struct {
 	PriceCap int64 `protobuf:"varint,11,opt,name=price_cap,json=priceCap,proto3" json:"price_cap,omitempty"`
 	// When the credits were locked.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	// When it ends.
+	// When it ends; one without an end ends then if all holders ask for the cap,
+	// and later if they ask for less.
 	EndTime *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
-	// Epochs that have been settled.
-	Epochs        uint32 `protobuf:"varint,14,opt,name=epochs,proto3" json:"epochs,omitempty"`
+	// Whether it has no end but ends when it is dry.
+	UntilDry bool `protobuf:"varint,14,opt,name=until_dry,json=untilDry,proto3" json:"until_dry,omitempty"`
+	// When its last credits went back; absent while it holds some.
+	OverTime *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=over_time,json=overTime,proto3" json:"over_time,omitempty"`
+	// Epochs that have been settled, whole or in part.
+	Epochs        int64 `protobuf:"varint,16,opt,name=epochs,proto3" json:"epochs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -246,7 +251,21 @@ func (x *Pledge) GetEndTime() *timestamppb.Timestamp {
 	return nil
 }
 
-func (x *Pledge) GetEpochs() uint32 {
+func (x *Pledge) GetUntilDry() bool {
+	if x != nil {
+		return x.UntilDry
+	}
+	return false
+}
+
+func (x *Pledge) GetOverTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OverTime
+	}
+	return nil
+}
+
+func (x *Pledge) GetEpochs() int64 {
 	if x != nil {
 		return x.Epochs
 	}
@@ -256,11 +275,12 @@ func (x *Pledge) GetEpochs() uint32 {
 // Asks what holding an object costs.
 type QuoteRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The object's hash.
+	// The object's hash; the object is on this node's list.
 	Object string `protobuf:"bytes,1,opt,name=object,proto3" json:"object,omitempty"`
-	// Replicas to hold it at, 1 to 1,024.
+	// Replicas to hold it at, 1 to 64.
 	Rf uint32 `protobuf:"varint,2,opt,name=rf,proto3" json:"rf,omitempty"`
-	// How long: one of duration and amount is given.
+	// How long, a minute to ten years in whole seconds: one of duration and
+	// amount is given.
 	Duration *durationpb.Duration `protobuf:"bytes,3,opt,name=duration,proto3" json:"duration,omitempty"`
 	// How many micro-credits to spend, up to 2^53.
 	Amount int64 `protobuf:"varint,4,opt,name=amount,proto3" json:"amount,omitempty"`
@@ -391,7 +411,7 @@ type Quote struct {
 	Rf uint32 `protobuf:"varint,2,opt,name=rf,proto3" json:"rf,omitempty"`
 	// Stored bytes of the object that each replica keeps.
 	Size int64 `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
-	// How long the amount lasts, in whole epochs.
+	// How long the amount lasts.
 	Duration *durationpb.Duration `protobuf:"bytes,4,opt,name=duration,proto3" json:"duration,omitempty"`
 	// Micro-credits for all replicas and the whole time, at the cap.
 	Amount int64 `protobuf:"varint,5,opt,name=amount,proto3" json:"amount,omitempty"`
@@ -487,20 +507,21 @@ type CreatePledgeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The object's hash; the object is on this node's list.
 	Object string `protobuf:"bytes,1,opt,name=object,proto3" json:"object,omitempty"`
-	// Replicas to hold it at, 1 to 1,024.
+	// Replicas to hold it at, 1 to 64.
 	Rf uint32 `protobuf:"varint,2,opt,name=rf,proto3" json:"rf,omitempty"`
-	// How long: one of duration and amount is given.
+	// How long, a minute to ten years in whole seconds: one of duration and
+	// amount is given.
 	Duration *durationpb.Duration `protobuf:"bytes,3,opt,name=duration,proto3" json:"duration,omitempty"`
 	// How many micro-credits to lock, up to 2^53.
 	Amount int64 `protobuf:"varint,4,opt,name=amount,proto3" json:"amount,omitempty"`
 	// Most micro-credits for 2^30 bytes kept for an hour; 0 means the node's
 	// price.
 	PriceCap int64 `protobuf:"varint,5,opt,name=price_cap,json=priceCap,proto3" json:"price_cap,omitempty"`
-	// The caller's name for this pledge, 8 to 64 printable characters without
-	// spaces: a second pledge with the same name is the first one. Required.
-	IdempotencyKey string `protobuf:"bytes,6,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// What to call it, 1 to 64 letters, digits, - and _: the same request with
+	// the same name is answered with the pledge that there is. Required.
+	Pledge        string `protobuf:"bytes,6,opt,name=pledge,proto3" json:"pledge,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreatePledgeRequest) Reset() {
@@ -568,9 +589,9 @@ func (x *CreatePledgeRequest) GetPriceCap() int64 {
 	return 0
 }
 
-func (x *CreatePledgeRequest) GetIdempotencyKey() string {
+func (x *CreatePledgeRequest) GetPledge() string {
 	if x != nil {
-		return x.IdempotencyKey
+		return x.Pledge
 	}
 	return ""
 }
@@ -579,9 +600,7 @@ func (x *CreatePledgeRequest) GetIdempotencyKey() string {
 type CreatePledgeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The pledge.
-	Pledge *Pledge `protobuf:"bytes,1,opt,name=pledge,proto3" json:"pledge,omitempty"`
-	// Whether a pledge with this key was made before, and so none now.
-	Again         bool `protobuf:"varint,2,opt,name=again,proto3" json:"again,omitempty"`
+	Pledge        *Pledge `protobuf:"bytes,1,opt,name=pledge,proto3" json:"pledge,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -623,23 +642,17 @@ func (x *CreatePledgeResponse) GetPledge() *Pledge {
 	return nil
 }
 
-func (x *CreatePledgeResponse) GetAgain() bool {
-	if x != nil {
-		return x.Again
-	}
-	return false
-}
-
 // Asks for a page of the pledges of an account.
 type ListPledgesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The account, or the subject of a token alone; empty means the caller's
-	// own, and for an administrator everybody's.
+	// The account, or the subject of a token alone; empty means the caller's own.
 	Account string `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
 	// Most pledges in the answer, 1 to 1,000; 0 means 100.
 	PageSize uint32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// next_page_token of the page before, or empty.
-	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// The pledges of all accounts, in place of one. Right: admin.
+	All           bool `protobuf:"varint,4,opt,name=all,proto3" json:"all,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -693,6 +706,13 @@ func (x *ListPledgesRequest) GetPageToken() string {
 		return x.PageToken
 	}
 	return ""
+}
+
+func (x *ListPledgesRequest) GetAll() bool {
+	if x != nil {
+		return x.All
+	}
+	return false
 }
 
 // A page of pledges.
@@ -850,8 +870,8 @@ type TopUpPledgeRequest struct {
 	Pledge string `protobuf:"bytes,1,opt,name=pledge,proto3" json:"pledge,omitempty"`
 	// Micro-credits, 1 to 2^53.
 	Amount int64 `protobuf:"varint,2,opt,name=amount,proto3" json:"amount,omitempty"`
-	// The caller's name for this payment, 8 to 64 printable characters without
-	// spaces: a second one with the same name locks nothing. Required.
+	// The caller's name for this payment, 8 to 64 letters, digits, - and _: a
+	// second one with the same name locks nothing. Required.
 	IdempotencyKey string `protobuf:"bytes,3,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -1050,7 +1070,7 @@ var File_inos_credit_v1_pledge_proto protoreflect.FileDescriptor
 
 const file_inos_credit_v1_pledge_proto_rawDesc = "" +
 	"\n" +
-	"\x1binos/credit/v1/pledge.proto\x12\x0einos.credit.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb2\x03\n" +
+	"\x1binos/credit/v1/pledge.proto\x12\x0einos.credit.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x88\x04\n" +
 	"\x06Pledge\x12\x16\n" +
 	"\x06pledge\x18\x01 \x01(\tR\x06pledge\x12\x16\n" +
 	"\x06object\x18\x02 \x01(\tR\x06object\x12\x18\n" +
@@ -1066,8 +1086,10 @@ const file_inos_credit_v1_pledge_proto_rawDesc = "" +
 	"\tprice_cap\x18\v \x01(\x03R\bpriceCap\x12;\n" +
 	"\vcreate_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x125\n" +
-	"\bend_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12\x16\n" +
-	"\x06epochs\x18\x0e \x01(\rR\x06epochs\"\xa2\x01\n" +
+	"\bend_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12\x1b\n" +
+	"\tuntil_dry\x18\x0e \x01(\bR\buntilDry\x127\n" +
+	"\tover_time\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\boverTime\x12\x16\n" +
+	"\x06epochs\x18\x10 \x01(\x03R\x06epochs\"\xa2\x01\n" +
 	"\fQuoteRequest\x12\x16\n" +
 	"\x06object\x18\x01 \x01(\tR\x06object\x12\x0e\n" +
 	"\x02rf\x18\x02 \x01(\rR\x02rf\x125\n" +
@@ -1083,22 +1105,22 @@ const file_inos_credit_v1_pledge_proto_rawDesc = "" +
 	"\bduration\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\bduration\x12\x16\n" +
 	"\x06amount\x18\x05 \x01(\x03R\x06amount\x12\x14\n" +
 	"\x05price\x18\x06 \x01(\x03R\x05price\x12/\n" +
-	"\x05epoch\x18\a \x01(\v2\x19.google.protobuf.DurationR\x05epoch\"\xd2\x01\n" +
+	"\x05epoch\x18\a \x01(\v2\x19.google.protobuf.DurationR\x05epoch\"\xc1\x01\n" +
 	"\x13CreatePledgeRequest\x12\x16\n" +
 	"\x06object\x18\x01 \x01(\tR\x06object\x12\x0e\n" +
 	"\x02rf\x18\x02 \x01(\rR\x02rf\x125\n" +
 	"\bduration\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\bduration\x12\x16\n" +
 	"\x06amount\x18\x04 \x01(\x03R\x06amount\x12\x1b\n" +
-	"\tprice_cap\x18\x05 \x01(\x03R\bpriceCap\x12'\n" +
-	"\x0fidempotency_key\x18\x06 \x01(\tR\x0eidempotencyKey\"\\\n" +
+	"\tprice_cap\x18\x05 \x01(\x03R\bpriceCap\x12\x16\n" +
+	"\x06pledge\x18\x06 \x01(\tR\x06pledge\"F\n" +
 	"\x14CreatePledgeResponse\x12.\n" +
-	"\x06pledge\x18\x01 \x01(\v2\x16.inos.credit.v1.PledgeR\x06pledge\x12\x14\n" +
-	"\x05again\x18\x02 \x01(\bR\x05again\"j\n" +
+	"\x06pledge\x18\x01 \x01(\v2\x16.inos.credit.v1.PledgeR\x06pledge\"|\n" +
 	"\x12ListPledgesRequest\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\rR\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tR\tpageToken\"o\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\x12\x10\n" +
+	"\x03all\x18\x04 \x01(\bR\x03all\"o\n" +
 	"\x13ListPledgesResponse\x120\n" +
 	"\apledges\x18\x01 \x03(\v2\x16.inos.credit.v1.PledgeR\apledges\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"*\n" +
@@ -1162,21 +1184,22 @@ var file_inos_credit_v1_pledge_proto_depIdxs = []int32{
 	0,  // 0: inos.credit.v1.Pledge.state:type_name -> inos.credit.v1.PledgeState
 	15, // 1: inos.credit.v1.Pledge.create_time:type_name -> google.protobuf.Timestamp
 	15, // 2: inos.credit.v1.Pledge.end_time:type_name -> google.protobuf.Timestamp
-	16, // 3: inos.credit.v1.QuoteRequest.duration:type_name -> google.protobuf.Duration
-	4,  // 4: inos.credit.v1.QuoteResponse.quote:type_name -> inos.credit.v1.Quote
-	16, // 5: inos.credit.v1.Quote.duration:type_name -> google.protobuf.Duration
-	16, // 6: inos.credit.v1.Quote.epoch:type_name -> google.protobuf.Duration
-	16, // 7: inos.credit.v1.CreatePledgeRequest.duration:type_name -> google.protobuf.Duration
-	1,  // 8: inos.credit.v1.CreatePledgeResponse.pledge:type_name -> inos.credit.v1.Pledge
-	1,  // 9: inos.credit.v1.ListPledgesResponse.pledges:type_name -> inos.credit.v1.Pledge
-	1,  // 10: inos.credit.v1.GetPledgeResponse.pledge:type_name -> inos.credit.v1.Pledge
-	1,  // 11: inos.credit.v1.TopUpPledgeResponse.pledge:type_name -> inos.credit.v1.Pledge
-	1,  // 12: inos.credit.v1.ReleasePledgeResponse.pledge:type_name -> inos.credit.v1.Pledge
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	15, // 3: inos.credit.v1.Pledge.over_time:type_name -> google.protobuf.Timestamp
+	16, // 4: inos.credit.v1.QuoteRequest.duration:type_name -> google.protobuf.Duration
+	4,  // 5: inos.credit.v1.QuoteResponse.quote:type_name -> inos.credit.v1.Quote
+	16, // 6: inos.credit.v1.Quote.duration:type_name -> google.protobuf.Duration
+	16, // 7: inos.credit.v1.Quote.epoch:type_name -> google.protobuf.Duration
+	16, // 8: inos.credit.v1.CreatePledgeRequest.duration:type_name -> google.protobuf.Duration
+	1,  // 9: inos.credit.v1.CreatePledgeResponse.pledge:type_name -> inos.credit.v1.Pledge
+	1,  // 10: inos.credit.v1.ListPledgesResponse.pledges:type_name -> inos.credit.v1.Pledge
+	1,  // 11: inos.credit.v1.GetPledgeResponse.pledge:type_name -> inos.credit.v1.Pledge
+	1,  // 12: inos.credit.v1.TopUpPledgeResponse.pledge:type_name -> inos.credit.v1.Pledge
+	1,  // 13: inos.credit.v1.ReleasePledgeResponse.pledge:type_name -> inos.credit.v1.Pledge
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_inos_credit_v1_pledge_proto_init() }

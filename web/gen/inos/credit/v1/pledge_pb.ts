@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file inos/credit/v1/pledge.proto.
  */
 export const file_inos_credit_v1_pledge: GenFile = /*@__PURE__*/
-  fileDesc("Chtpbm9zL2NyZWRpdC92MS9wbGVkZ2UucHJvdG8SDmlub3MuY3JlZGl0LnYxIsECCgZQbGVkZ2USDgoGcGxlZGdlGAEgASgJEg4KBm9iamVjdBgCIAEoCRIPCgdhY2NvdW50GAMgASgJEgoKAnJmGAQgASgNEioKBXN0YXRlGAUgASgOMhsuaW5vcy5jcmVkaXQudjEuUGxlZGdlU3RhdGUSDgoGbG9ja2VkGAYgASgDEgwKBHBhaWQYByABKAMSDgoGZXNjcm93GAggASgDEhAKCHJldHVybmVkGAkgASgDEgwKBHNpemUYCiABKAMSEQoJcHJpY2VfY2FwGAsgASgDEi8KC2NyZWF0ZV90aW1lGAwgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgNIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGZXBvY2hzGA4gASgNInoKDFF1b3RlUmVxdWVzdBIOCgZvYmplY3QYASABKAkSCgoCcmYYAiABKA0SKwoIZHVyYXRpb24YAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGYW1vdW50GAQgASgDEhEKCXByaWNlX2NhcBgFIAEoAyI1Cg1RdW90ZVJlc3BvbnNlEiQKBXF1b3RlGAEgASgLMhUuaW5vcy5jcmVkaXQudjEuUXVvdGUipwEKBVF1b3RlEg4KBm9iamVjdBgBIAEoCRIKCgJyZhgCIAEoDRIMCgRzaXplGAMgASgDEisKCGR1cmF0aW9uGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg4KBmFtb3VudBgFIAEoAxINCgVwcmljZRgGIAEoAxIoCgVlcG9jaBgHIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiKaAQoTQ3JlYXRlUGxlZGdlUmVxdWVzdBIOCgZvYmplY3QYASABKAkSCgoCcmYYAiABKA0SKwoIZHVyYXRpb24YAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGYW1vdW50GAQgASgDEhEKCXByaWNlX2NhcBgFIAEoAxIXCg9pZGVtcG90ZW5jeV9rZXkYBiABKAkiTQoUQ3JlYXRlUGxlZGdlUmVzcG9uc2USJgoGcGxlZGdlGAEgASgLMhYuaW5vcy5jcmVkaXQudjEuUGxlZGdlEg0KBWFnYWluGAIgASgIIkwKEkxpc3RQbGVkZ2VzUmVxdWVzdBIPCgdhY2NvdW50GAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoDRISCgpwYWdlX3Rva2VuGAMgASgJIlcKE0xpc3RQbGVkZ2VzUmVzcG9uc2USJwoHcGxlZGdlcxgBIAMoCzIWLmlub3MuY3JlZGl0LnYxLlBsZWRnZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiIgoQR2V0UGxlZGdlUmVxdWVzdBIOCgZwbGVkZ2UYASABKAkiOwoRR2V0UGxlZGdlUmVzcG9uc2USJgoGcGxlZGdlGAEgASgLMhYuaW5vcy5jcmVkaXQudjEuUGxlZGdlIk0KElRvcFVwUGxlZGdlUmVxdWVzdBIOCgZwbGVkZ2UYASABKAkSDgoGYW1vdW50GAIgASgDEhcKD2lkZW1wb3RlbmN5X2tleRgDIAEoCSI9ChNUb3BVcFBsZWRnZVJlc3BvbnNlEiYKBnBsZWRnZRgBIAEoCzIWLmlub3MuY3JlZGl0LnYxLlBsZWRnZSImChRSZWxlYXNlUGxlZGdlUmVxdWVzdBIOCgZwbGVkZ2UYASABKAkiPwoVUmVsZWFzZVBsZWRnZVJlc3BvbnNlEiYKBnBsZWRnZRgBIAEoCzIWLmlub3MuY3JlZGl0LnYxLlBsZWRnZSqiAQoLUGxlZGdlU3RhdGUSHAoYUExFREdFX1NUQVRFX1VOU1BFQ0lGSUVEEAASFwoTUExFREdFX1NUQVRFX0FDVElWRRABEhQKEFBMRURHRV9TVEFURV9MT1cQAhIUChBQTEVER0VfU1RBVEVfRFJZEAMSFQoRUExFREdFX1NUQVRFX0RPTkUQBBIZChVQTEVER0VfU1RBVEVfUkVMRUFTRUQQBUKsAQoSY29tLmlub3MuY3JlZGl0LnYxQgtQbGVkZ2VQcm90b1ABWi9pbm9zLmRldi9lZGdlL3Byb3RvL2dlbi9pbm9zL2NyZWRpdC92MTtjcmVkaXR2MaICA0lDWKoCDklub3MuQ3JlZGl0LlYxygIOSW5vc1xDcmVkaXRcVjHiAhpJbm9zXENyZWRpdFxWMVxHUEJNZXRhZGF0YeoCEElub3M6OkNyZWRpdDo6VjFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("Chtpbm9zL2NyZWRpdC92MS9wbGVkZ2UucHJvdG8SDmlub3MuY3JlZGl0LnYxIoMDCgZQbGVkZ2USDgoGcGxlZGdlGAEgASgJEg4KBm9iamVjdBgCIAEoCRIPCgdhY2NvdW50GAMgASgJEgoKAnJmGAQgASgNEioKBXN0YXRlGAUgASgOMhsuaW5vcy5jcmVkaXQudjEuUGxlZGdlU3RhdGUSDgoGbG9ja2VkGAYgASgDEgwKBHBhaWQYByABKAMSDgoGZXNjcm93GAggASgDEhAKCHJldHVybmVkGAkgASgDEgwKBHNpemUYCiABKAMSEQoJcHJpY2VfY2FwGAsgASgDEi8KC2NyZWF0ZV90aW1lGAwgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgNIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJdW50aWxfZHJ5GA4gASgIEi0KCW92ZXJfdGltZRgPIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGZXBvY2hzGBAgASgDInoKDFF1b3RlUmVxdWVzdBIOCgZvYmplY3QYASABKAkSCgoCcmYYAiABKA0SKwoIZHVyYXRpb24YAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGYW1vdW50GAQgASgDEhEKCXByaWNlX2NhcBgFIAEoAyI1Cg1RdW90ZVJlc3BvbnNlEiQKBXF1b3RlGAEgASgLMhUuaW5vcy5jcmVkaXQudjEuUXVvdGUipwEKBVF1b3RlEg4KBm9iamVjdBgBIAEoCRIKCgJyZhgCIAEoDRIMCgRzaXplGAMgASgDEisKCGR1cmF0aW9uGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg4KBmFtb3VudBgFIAEoAxINCgVwcmljZRgGIAEoAxIoCgVlcG9jaBgHIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiKRAQoTQ3JlYXRlUGxlZGdlUmVxdWVzdBIOCgZvYmplY3QYASABKAkSCgoCcmYYAiABKA0SKwoIZHVyYXRpb24YAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGYW1vdW50GAQgASgDEhEKCXByaWNlX2NhcBgFIAEoAxIOCgZwbGVkZ2UYBiABKAkiPgoUQ3JlYXRlUGxlZGdlUmVzcG9uc2USJgoGcGxlZGdlGAEgASgLMhYuaW5vcy5jcmVkaXQudjEuUGxlZGdlIlkKEkxpc3RQbGVkZ2VzUmVxdWVzdBIPCgdhY2NvdW50GAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoDRISCgpwYWdlX3Rva2VuGAMgASgJEgsKA2FsbBgEIAEoCCJXChNMaXN0UGxlZGdlc1Jlc3BvbnNlEicKB3BsZWRnZXMYASADKAsyFi5pbm9zLmNyZWRpdC52MS5QbGVkZ2USFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIiIKEEdldFBsZWRnZVJlcXVlc3QSDgoGcGxlZGdlGAEgASgJIjsKEUdldFBsZWRnZVJlc3BvbnNlEiYKBnBsZWRnZRgBIAEoCzIWLmlub3MuY3JlZGl0LnYxLlBsZWRnZSJNChJUb3BVcFBsZWRnZVJlcXVlc3QSDgoGcGxlZGdlGAEgASgJEg4KBmFtb3VudBgCIAEoAxIXCg9pZGVtcG90ZW5jeV9rZXkYAyABKAkiPQoTVG9wVXBQbGVkZ2VSZXNwb25zZRImCgZwbGVkZ2UYASABKAsyFi5pbm9zLmNyZWRpdC52MS5QbGVkZ2UiJgoUUmVsZWFzZVBsZWRnZVJlcXVlc3QSDgoGcGxlZGdlGAEgASgJIj8KFVJlbGVhc2VQbGVkZ2VSZXNwb25zZRImCgZwbGVkZ2UYASABKAsyFi5pbm9zLmNyZWRpdC52MS5QbGVkZ2UqogEKC1BsZWRnZVN0YXRlEhwKGFBMRURHRV9TVEFURV9VTlNQRUNJRklFRBAAEhcKE1BMRURHRV9TVEFURV9BQ1RJVkUQARIUChBQTEVER0VfU1RBVEVfTE9XEAISFAoQUExFREdFX1NUQVRFX0RSWRADEhUKEVBMRURHRV9TVEFURV9ET05FEAQSGQoVUExFREdFX1NUQVRFX1JFTEVBU0VEEAVCrAEKEmNvbS5pbm9zLmNyZWRpdC52MUILUGxlZGdlUHJvdG9QAVovaW5vcy5kZXYvZWRnZS9wcm90by9nZW4vaW5vcy9jcmVkaXQvdjE7Y3JlZGl0djGiAgNJQ1iqAg5Jbm9zLkNyZWRpdC5WMcoCDklub3NcQ3JlZGl0XFYx4gIaSW5vc1xDcmVkaXRcVjFcR1BCTWV0YWRhdGHqAhBJbm9zOjpDcmVkaXQ6OlYxYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * Credits that are locked to hold an object at more replicas.
@@ -21,7 +21,7 @@ export const file_inos_credit_v1_pledge: GenFile = /*@__PURE__*/
  */
 export type Pledge = Message<"inos.credit.v1.Pledge"> & {
   /**
-   * Its name: 1 to 64 letters and digits.
+   * Its name: 1 to 64 letters, digits, - and _, chosen by its owner.
    *
    * @generated from field: string pledge = 1;
    */
@@ -106,18 +106,33 @@ export type Pledge = Message<"inos.credit.v1.Pledge"> & {
   createTime?: Timestamp | undefined;
 
   /**
-   * When it ends.
+   * When it ends; one without an end ends then if all holders ask for the cap,
+   * and later if they ask for less.
    *
    * @generated from field: google.protobuf.Timestamp end_time = 13;
    */
   endTime?: Timestamp | undefined;
 
   /**
-   * Epochs that have been settled.
+   * Whether it has no end but ends when it is dry.
    *
-   * @generated from field: uint32 epochs = 14;
+   * @generated from field: bool until_dry = 14;
    */
-  epochs: number;
+  untilDry: boolean;
+
+  /**
+   * When its last credits went back; absent while it holds some.
+   *
+   * @generated from field: google.protobuf.Timestamp over_time = 15;
+   */
+  overTime?: Timestamp | undefined;
+
+  /**
+   * Epochs that have been settled, whole or in part.
+   *
+   * @generated from field: int64 epochs = 16;
+   */
+  epochs: bigint;
 };
 
 /**
@@ -134,21 +149,22 @@ export const PledgeSchema: GenMessage<Pledge> = /*@__PURE__*/
  */
 export type QuoteRequest = Message<"inos.credit.v1.QuoteRequest"> & {
   /**
-   * The object's hash.
+   * The object's hash; the object is on this node's list.
    *
    * @generated from field: string object = 1;
    */
   object: string;
 
   /**
-   * Replicas to hold it at, 1 to 1,024.
+   * Replicas to hold it at, 1 to 64.
    *
    * @generated from field: uint32 rf = 2;
    */
   rf: number;
 
   /**
-   * How long: one of duration and amount is given.
+   * How long, a minute to ten years in whole seconds: one of duration and
+   * amount is given.
    *
    * @generated from field: google.protobuf.Duration duration = 3;
    */
@@ -226,7 +242,7 @@ export type Quote = Message<"inos.credit.v1.Quote"> & {
   size: bigint;
 
   /**
-   * How long the amount lasts, in whole epochs.
+   * How long the amount lasts.
    *
    * @generated from field: google.protobuf.Duration duration = 4;
    */
@@ -275,14 +291,15 @@ export type CreatePledgeRequest = Message<"inos.credit.v1.CreatePledgeRequest"> 
   object: string;
 
   /**
-   * Replicas to hold it at, 1 to 1,024.
+   * Replicas to hold it at, 1 to 64.
    *
    * @generated from field: uint32 rf = 2;
    */
   rf: number;
 
   /**
-   * How long: one of duration and amount is given.
+   * How long, a minute to ten years in whole seconds: one of duration and
+   * amount is given.
    *
    * @generated from field: google.protobuf.Duration duration = 3;
    */
@@ -304,12 +321,12 @@ export type CreatePledgeRequest = Message<"inos.credit.v1.CreatePledgeRequest"> 
   priceCap: bigint;
 
   /**
-   * The caller's name for this pledge, 8 to 64 printable characters without
-   * spaces: a second pledge with the same name is the first one. Required.
+   * What to call it, 1 to 64 letters, digits, - and _: the same request with
+   * the same name is answered with the pledge that there is. Required.
    *
-   * @generated from field: string idempotency_key = 6;
+   * @generated from field: string pledge = 6;
    */
-  idempotencyKey: string;
+  pledge: string;
 };
 
 /**
@@ -331,13 +348,6 @@ export type CreatePledgeResponse = Message<"inos.credit.v1.CreatePledgeResponse"
    * @generated from field: inos.credit.v1.Pledge pledge = 1;
    */
   pledge?: Pledge | undefined;
-
-  /**
-   * Whether a pledge with this key was made before, and so none now.
-   *
-   * @generated from field: bool again = 2;
-   */
-  again: boolean;
 };
 
 /**
@@ -354,8 +364,7 @@ export const CreatePledgeResponseSchema: GenMessage<CreatePledgeResponse> = /*@_
  */
 export type ListPledgesRequest = Message<"inos.credit.v1.ListPledgesRequest"> & {
   /**
-   * The account, or the subject of a token alone; empty means the caller's
-   * own, and for an administrator everybody's.
+   * The account, or the subject of a token alone; empty means the caller's own.
    *
    * @generated from field: string account = 1;
    */
@@ -374,6 +383,13 @@ export type ListPledgesRequest = Message<"inos.credit.v1.ListPledgesRequest"> & 
    * @generated from field: string page_token = 3;
    */
   pageToken: string;
+
+  /**
+   * The pledges of all accounts, in place of one. Right: admin.
+   *
+   * @generated from field: bool all = 4;
+   */
+  all: boolean;
 };
 
 /**
@@ -475,8 +491,8 @@ export type TopUpPledgeRequest = Message<"inos.credit.v1.TopUpPledgeRequest"> & 
   amount: bigint;
 
   /**
-   * The caller's name for this payment, 8 to 64 printable characters without
-   * spaces: a second one with the same name locks nothing. Required.
+   * The caller's name for this payment, 8 to 64 letters, digits, - and _: a
+   * second one with the same name locks nothing. Required.
    *
    * @generated from field: string idempotency_key = 3;
    */
@@ -574,15 +590,15 @@ export enum PledgeState {
   ACTIVE = 1,
 
   /**
-   * What is left does not last until the end: its owner has had notice, and
-   * may top it up.
+   * Few epochs are left: its owner has had notice, and may top it up.
    *
    * @generated from enum value: PLEDGE_STATE_LOW = 2;
    */
   LOW = 2,
 
   /**
-   * It ran dry before its end: the object's rf is its floor again.
+   * What was left did not pay for another epoch: the object's rf is its floor
+   * again.
    *
    * @generated from enum value: PLEDGE_STATE_DRY = 3;
    */
