@@ -37,6 +37,7 @@
 package delivery
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -145,7 +146,7 @@ func New(cfg Config) (*Sessions, error) {
 // Open begins a delivery. Where all places are taken, that of the delivery
 // which nobody has used for longest is, if it was idle for a while. Errors:
 // ErrTooMany, mesh.ErrReceipt.
-func (s *Sessions) Open(who Who) (Delivery, error) {
+func (s *Sessions) Open(_ context.Context, who Who) (Delivery, error) {
 	if who.Client.IsZero() {
 		return Delivery{}, fmt.Errorf("%w: send the key that will sign the receipts", mesh.ErrReceipt)
 	}
