@@ -16,6 +16,7 @@ import (
 	"inos.dev/edge/gateway/auth"
 	"inos.dev/edge/gateway/catalog"
 	"inos.dev/edge/gateway/content"
+	"inos.dev/edge/gateway/credit"
 	"inos.dev/edge/gateway/upload"
 	"inos.dev/edge/mesh"
 	"inos.dev/edge/mesh/exchange"
@@ -48,6 +49,8 @@ type face struct {
 	title  string
 	// say replaces the error's own text where that is for the log only.
 	say string
+	// retry is when to come again, where the error does not say.
+	retry time.Duration
 }
 
 // errors of the HTTP layer itself.
@@ -73,6 +76,8 @@ var faces = []face{
 	{is: cas.ErrShape, status: 422, kind: "not-br1", title: "Not a br1 chunk"},
 	{is: cas.ErrTooLarge, status: 413, kind: "too-large", title: "Too large"},
 	{is: cas.ErrNotObject, status: 404, kind: "not-an-object", title: "Not an object"},
+	{is: credit.ErrOutOfCredit, status: 503, kind: "publisher-out-of-credit", title: "The publisher is out of credit", retry: time.Minute},
+	{is: credit.ErrUnderfunded, status: 402, kind: "underfunded", title: "Not enough credit"},
 	{is: exchange.ErrUnanswered, status: 504, kind: "sources-silent", title: "Some sources did not answer"},
 	{is: exchange.ErrBusy, status: 503, kind: "busy", title: "Busy"},
 	{is: exchange.ErrClosed, status: 503, kind: "draining", title: "The node is going down"},
@@ -111,6 +116,7 @@ func faceOf(err error) face {
 // again.
 func problemOf(err error, h cas.Hash) (p problem, retry time.Duration) {
 	f := faceOf(err)
+	retry = f.retry
 	p = problem{Type: "urn:inos:problem:" + f.kind, Title: f.title, Status: f.status, Detail: err.Error()}
 	if f.say != "" {
 		p.Detail = f.say
@@ -161,7 +167,7 @@ func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, h cas.Hash, err e
 		panic(http.ErrAbortHandler) // the client is gone
 	}
 	p, retry := problemOf(err, h)
-	if p.Status >= 500 && p.Status != http.StatusInsufficientStorage && p.Status != http.StatusGatewayTimeout {
+	if p.Status >= 500 && p.Status != http.StatusInsufficientStorage && p.Status != http.StatusGatewayTimeout && !errors.Is(err, credit.ErrOutOfCredit) {
 		g.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
 	}
 	g.answerProblem(w, r, p, retry)

@@ -13,6 +13,7 @@ import (
 	"inos.dev/edge/gateway/auth"
 	"inos.dev/edge/gateway/catalog"
 	"inos.dev/edge/gateway/content"
+	"inos.dev/edge/gateway/credit"
 	"inos.dev/edge/gateway/rpc"
 	"inos.dev/edge/gateway/upload"
 	"inos.dev/edge/mesh"
@@ -25,7 +26,7 @@ func TestFacesAgree(t *testing.T) {
 	same := map[int][]string{
 		400: {"invalid_argument"}, 401: {"unauthenticated"}, 403: {"permission_denied"}, 404: {"not_found"},
 		410: {"permission_denied"}, 413: {"invalid_argument"}, 422: {"invalid_argument", "data_loss"}, 429: {"resource_exhausted"},
-		503: {"unavailable"}, 504: {"unavailable", "deadline_exceeded"}, 507: {"resource_exhausted"},
+		402: {"failed_precondition"}, 503: {"unavailable"}, 504: {"unavailable", "deadline_exceeded"}, 507: {"resource_exhausted"},
 	}
 	// What only HTTP can meet: its own errors, those of uploads in parts, of
 	// request bodies, and a record that no Connect call can make.
@@ -33,7 +34,7 @@ func TestFacesAgree(t *testing.T) {
 		upload.ErrOffset, upload.ErrLocked, upload.ErrTooMany, catalog.ErrRecord}
 	shared := []error{auth.ErrUnauthenticated, auth.ErrForbidden, auth.ErrQuota, cas.ErrDenied, cas.ErrBadHash, cas.ErrHashMismatch,
 		cas.ErrNotCanonical, cas.ErrShape, cas.ErrTooLarge, cas.ErrNotObject, exchange.ErrUnanswered, exchange.ErrBusy, exchange.ErrClosed,
-		cas.ErrNotFound, cas.ErrNoSpace, mesh.ErrPolicy, cas.ErrCorrupt, context.DeadlineExceeded}
+		cas.ErrNotFound, cas.ErrNoSpace, mesh.ErrPolicy, cas.ErrCorrupt, context.DeadlineExceeded, credit.ErrOutOfCredit, credit.ErrUnderfunded}
 	for _, err := range shared {
 		f := faceOf(fmt.Errorf("around: %w", err))
 		code, _ := rpc.Face(fmt.Errorf("around: %w", err))
@@ -73,6 +74,8 @@ func TestProblems(t *testing.T) {
 		{&exchange.MissError{Hash: h, Unanswered: true, RetryAfter: 5 * time.Second}, 504, 5 * time.Second},
 		{&exchange.MissError{Hash: h}, 404, 0},
 		{exchange.ErrBusy, 503, time.Second},
+		{credit.ErrOutOfCredit, 503, time.Minute},
+		{credit.ErrUnderfunded, 402, 0},
 		{errLimit, 429, time.Second},
 		{context.DeadlineExceeded, 504, time.Second},
 		{errors.New("the disk is on fire at /secret/path"), 500, 0},

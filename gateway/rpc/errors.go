@@ -13,6 +13,10 @@ import (
 
 	"inos.dev/edge/cas"
 	"inos.dev/edge/gateway/auth"
+	"inos.dev/edge/gateway/credit"
+	"inos.dev/edge/gateway/credit/delivery"
+	"inos.dev/edge/gateway/credit/ledger"
+	"inos.dev/edge/gateway/credit/pledge"
 	"inos.dev/edge/mesh"
 	"inos.dev/edge/mesh/exchange"
 	casv1 "inos.dev/edge/proto/gen/inos/cas/v1"
@@ -52,6 +56,25 @@ var faces = []face{
 	{is: mesh.ErrPolicy, code: connect.CodeInvalidArgument, reason: "BAD_POLICY"},
 	{is: cas.ErrTooLarge, code: connect.CodeInvalidArgument, reason: "TOO_LARGE"},
 	{is: cas.ErrNotObject, code: connect.CodeNotFound, reason: "NOT_AN_OBJECT"},
+	{is: credit.ErrOutOfCredit, code: connect.CodeUnavailable, reason: "PUBLISHER_OUT_OF_CREDIT"},
+	{is: credit.ErrUnderfunded, code: connect.CodeFailedPrecondition, reason: "UNDERFUNDED"},
+	{is: credit.ErrAccount, code: connect.CodeInvalidArgument, reason: "NOT_AN_ACCOUNT"},
+	{is: credit.ErrPrice, code: connect.CodeInvalidArgument, reason: "NOT_A_PRICE"},
+	{is: credit.ErrEntry, code: connect.CodeInvalidArgument, reason: "NOT_AN_ENTRY"},
+	{is: ledger.ErrCursor, code: connect.CodeInvalidArgument, reason: "NOT_A_CURSOR"},
+	{is: pledge.ErrUnknown, code: connect.CodeNotFound, reason: "NO_SUCH_PLEDGE"},
+	{is: pledge.ErrExists, code: connect.CodeAlreadyExists, reason: "PLEDGE_EXISTS"},
+	{is: pledge.ErrRequest, code: connect.CodeInvalidArgument, reason: "BAD_PLEDGE"},
+	{is: pledge.ErrOwner, code: connect.CodePermissionDenied, reason: "ANOTHERS_PLEDGE"},
+	{is: pledge.ErrOver, code: connect.CodeFailedPrecondition, reason: "PLEDGE_OVER"},
+	{is: pledge.ErrTooMany, code: connect.CodeResourceExhausted, reason: "TOO_MANY_PLEDGES"},
+	{is: mesh.ErrReceipt, code: connect.CodeInvalidArgument, reason: "NOT_A_RECEIPT"},
+	{is: mesh.ErrSignature, code: connect.CodeInvalidArgument, reason: "BAD_SIGNATURE"},
+	{is: delivery.ErrUnknown, code: connect.CodeNotFound, reason: "NO_SUCH_DELIVERY"},
+	{is: delivery.ErrTooMany, code: connect.CodeResourceExhausted, reason: "TOO_MANY_DELIVERIES"},
+	{is: delivery.ErrIdentity, code: connect.CodePermissionDenied, reason: "ANOTHERS_DELIVERY"},
+	{is: delivery.ErrServer, code: connect.CodeInvalidArgument, reason: "ANOTHER_SERVER"},
+	{is: delivery.ErrTime, code: connect.CodeFailedPrecondition, reason: "NOT_OF_NOW"},
 	{is: exchange.ErrUnanswered, code: connect.CodeUnavailable, reason: "SOURCES_SILENT"},
 	{is: exchange.ErrBusy, code: connect.CodeUnavailable, reason: "BUSY"},
 	{is: exchange.ErrClosed, code: connect.CodeUnavailable, reason: "DRAINING"},

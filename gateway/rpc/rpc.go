@@ -21,6 +21,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -29,6 +30,8 @@ import (
 
 	"inos.dev/edge/gateway/auth"
 	"inos.dev/edge/proto/gen/inos/cas/v1/casv1connect"
+	"inos.dev/edge/proto/gen/inos/credit/v1/creditv1connect"
+	"inos.dev/edge/proto/gen/inos/heat/v1/heatv1connect"
 )
 
 // Config is what the services work with. Chunks, Objects, Node and Authorize
@@ -42,6 +45,13 @@ type Config struct {
 	Authorize Authorize
 	// Procedures are those of services beside these ones, with what they do.
 	Procedures map[string]auth.Action
+	// Caller says who sends the call that the gateway put into ctx. Needed for
+	// Credits and Heat.
+	Caller func(ctx context.Context) (Caller, error)
+	// Credits are the books; nil: there is no CreditService.
+	Credits *Credits
+	// Heat is the demand for chunks; nil: there is no HeatService.
+	Heat Heat
 	// Ready is what the health service reports; nil means always.
 	Ready func() bool
 	// Log gets internal errors and panics; nil means slog.Default().
@@ -54,6 +64,9 @@ type Config struct {
 func (c *Config) validate() error {
 	if c.Chunks == nil || c.Objects == nil || c.Node == nil || c.Authorize == nil {
 		return errors.New("rpc: Config needs Chunks, Objects, Node and Authorize")
+	}
+	if (c.Credits != nil || c.Heat != nil) && c.Caller == nil || c.Credits != nil && !c.Credits.complete() {
+		return errors.New("rpc: Config.Credits needs all its fields, and Credits and Heat need Caller")
 	}
 	if c.Timeout < 0 {
 		return errors.New("rpc: Config.Timeout is negative")
@@ -88,15 +101,24 @@ func New(cfg Config) ([]Route, error) {
 		return nil, err
 	}
 	opts := Options(cfg)
-	names := []string{casv1connect.CasServiceName, grpchealth.HealthV1ServiceName}
-	reflector := grpcreflect.NewStaticReflector(names...)
-	cas := &casService{chunks: cfg.Chunks, objects: cfg.Objects, node: cfg.Node}
-
+	var names []string
 	var routes []Route
 	mount := func(prefix string, h http.Handler) {
 		routes = append(routes, Route{prefix, CORS(h)})
 	}
-	mount(casv1connect.NewCasServiceHandler(cas, opts...))
+	service := func(prefix string, h http.Handler) {
+		names = append(names, strings.Trim(prefix, "/"))
+		mount(prefix, h)
+	}
+	service(casv1connect.NewCasServiceHandler(&casService{chunks: cfg.Chunks, objects: cfg.Objects, node: cfg.Node}, opts...))
+	if cfg.Credits != nil {
+		service(creditv1connect.NewCreditServiceHandler(&creditService{*cfg.Credits, cfg.Objects, cfg.Caller, cfg.Authorize}, opts...))
+	}
+	if cfg.Heat != nil {
+		service(heatv1connect.NewHeatServiceHandler(&heatService{cfg.Heat, cfg.Caller}, opts...))
+	}
+	names = append(names, grpchealth.HealthV1ServiceName)
+	reflector := grpcreflect.NewStaticReflector(names...)
 	mount(grpchealth.NewHandler(health{cfg.Ready, names}, opts...))
 	mount(grpcreflect.NewHandlerV1(reflector, opts...))
 	mount(grpcreflect.NewHandlerV1Alpha(reflector, opts...))

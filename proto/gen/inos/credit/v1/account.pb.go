@@ -841,8 +841,8 @@ type GrantRequest struct {
 	Amount int64 `protobuf:"varint,2,opt,name=amount,proto3" json:"amount,omitempty"`
 	// Why, at most 128 bytes of printable text.
 	Note string `protobuf:"bytes,3,opt,name=note,proto3" json:"note,omitempty"`
-	// The caller's name for this grant, 8 to 64 printable characters without
-	// spaces: a second grant with the same name issues nothing. Required.
+	// The caller's name for this grant, 8 to 64 letters, digits, - and _: a
+	// second grant with the same name, within some days, issues nothing. Required.
 	IdempotencyKey string `protobuf:"bytes,4,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache

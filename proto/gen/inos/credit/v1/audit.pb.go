@@ -64,20 +64,27 @@ type AuditResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Whether everything fits.
 	Ok bool `protobuf:"varint,1,opt,name=ok,proto3" json:"ok,omitempty"`
-	// Faults, for people, at most 100; empty if ok.
-	Faults []string `protobuf:"bytes,2,rep,name=faults,proto3" json:"faults,omitempty"`
+	// What does not, for people: some hundred of them, and then one that says that
+	// there are more. Empty if ok.
+	Problems []string `protobuf:"bytes,2,rep,name=problems,proto3" json:"problems,omitempty"`
 	// Records of the journal that were read.
 	Records uint64 `protobuf:"varint,3,opt,name=records,proto3" json:"records,omitempty"`
 	// Entries in them.
 	Entries uint64 `protobuf:"varint,4,opt,name=entries,proto3" json:"entries,omitempty"`
 	// Accounts whose balances were compared.
 	Accounts int64 `protobuf:"varint,5,opt,name=accounts,proto3" json:"accounts,omitempty"`
+	// Documents that were compared.
+	Documents int64 `protobuf:"varint,6,opt,name=documents,proto3" json:"documents,omitempty"`
 	// The sum over all accounts in micro-credits, which has to be 0.
-	Sum int64 `protobuf:"varint,6,opt,name=sum,proto3" json:"sum,omitempty"`
+	Sum int64 `protobuf:"varint,7,opt,name=sum,proto3" json:"sum,omitempty"`
+	// Bytes of all open leases.
+	LeasedBytes int64 `protobuf:"varint,8,opt,name=leased_bytes,json=leasedBytes,proto3" json:"leased_bytes,omitempty"`
+	// Bytes behind the last record that a crash has left; they are no problem.
+	TornBytes int64 `protobuf:"varint,9,opt,name=torn_bytes,json=tornBytes,proto3" json:"torn_bytes,omitempty"`
 	// Hash of the journal's last record, which stands for all before it.
-	Head string `protobuf:"bytes,7,opt,name=head,proto3" json:"head,omitempty"`
+	Head string `protobuf:"bytes,10,opt,name=head,proto3" json:"head,omitempty"`
 	// The time that it took.
-	Took          *durationpb.Duration `protobuf:"bytes,8,opt,name=took,proto3" json:"took,omitempty"`
+	Took          *durationpb.Duration `protobuf:"bytes,11,opt,name=took,proto3" json:"took,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -119,9 +126,9 @@ func (x *AuditResponse) GetOk() bool {
 	return false
 }
 
-func (x *AuditResponse) GetFaults() []string {
+func (x *AuditResponse) GetProblems() []string {
 	if x != nil {
-		return x.Faults
+		return x.Problems
 	}
 	return nil
 }
@@ -147,9 +154,30 @@ func (x *AuditResponse) GetAccounts() int64 {
 	return 0
 }
 
+func (x *AuditResponse) GetDocuments() int64 {
+	if x != nil {
+		return x.Documents
+	}
+	return 0
+}
+
 func (x *AuditResponse) GetSum() int64 {
 	if x != nil {
 		return x.Sum
+	}
+	return 0
+}
+
+func (x *AuditResponse) GetLeasedBytes() int64 {
+	if x != nil {
+		return x.LeasedBytes
+	}
+	return 0
+}
+
+func (x *AuditResponse) GetTornBytes() int64 {
+	if x != nil {
+		return x.TornBytes
 	}
 	return 0
 }
@@ -311,16 +339,21 @@ var File_inos_credit_v1_audit_proto protoreflect.FileDescriptor
 const file_inos_credit_v1_audit_proto_rawDesc = "" +
 	"\n" +
 	"\x1ainos/credit/v1/audit.proto\x12\x0einos.credit.v1\x1a\x1egoogle/protobuf/duration.proto\"\x0e\n" +
-	"\fAuditRequest\"\xdc\x01\n" +
+	"\fAuditRequest\"\xc0\x02\n" +
 	"\rAuditResponse\x12\x0e\n" +
-	"\x02ok\x18\x01 \x01(\bR\x02ok\x12\x16\n" +
-	"\x06faults\x18\x02 \x03(\tR\x06faults\x12\x18\n" +
+	"\x02ok\x18\x01 \x01(\bR\x02ok\x12\x1a\n" +
+	"\bproblems\x18\x02 \x03(\tR\bproblems\x12\x18\n" +
 	"\arecords\x18\x03 \x01(\x04R\arecords\x12\x18\n" +
 	"\aentries\x18\x04 \x01(\x04R\aentries\x12\x1a\n" +
-	"\baccounts\x18\x05 \x01(\x03R\baccounts\x12\x10\n" +
-	"\x03sum\x18\x06 \x01(\x03R\x03sum\x12\x12\n" +
-	"\x04head\x18\a \x01(\tR\x04head\x12-\n" +
-	"\x04took\x18\b \x01(\v2\x19.google.protobuf.DurationR\x04took\"\x12\n" +
+	"\baccounts\x18\x05 \x01(\x03R\baccounts\x12\x1c\n" +
+	"\tdocuments\x18\x06 \x01(\x03R\tdocuments\x12\x10\n" +
+	"\x03sum\x18\a \x01(\x03R\x03sum\x12!\n" +
+	"\fleased_bytes\x18\b \x01(\x03R\vleasedBytes\x12\x1d\n" +
+	"\n" +
+	"torn_bytes\x18\t \x01(\x03R\ttornBytes\x12\x12\n" +
+	"\x04head\x18\n" +
+	" \x01(\tR\x04head\x12-\n" +
+	"\x04took\x18\v \x01(\v2\x19.google.protobuf.DurationR\x04took\"\x12\n" +
 	"\x10GetPricesRequest\"C\n" +
 	"\x11GetPricesResponse\x12.\n" +
 	"\x06prices\x18\x01 \x01(\v2\x16.inos.credit.v1.PricesR\x06prices\"?\n" +

@@ -434,8 +434,8 @@ export type GrantRequest = Message<"inos.credit.v1.GrantRequest"> & {
   note: string;
 
   /**
-   * The caller's name for this grant, 8 to 64 printable characters without
-   * spaces: a second grant with the same name issues nothing. Required.
+   * The caller's name for this grant, 8 to 64 letters, digits, - and _: a
+   * second grant with the same name, within some days, issues nothing. Required.
    *
    * @generated from field: string idempotency_key = 4;
    */

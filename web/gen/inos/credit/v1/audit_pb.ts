@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file inos/credit/v1/audit.proto.
  */
 export const file_inos_credit_v1_audit: GenFile = /*@__PURE__*/
-  fileDesc("Chppbm9zL2NyZWRpdC92MS9hdWRpdC5wcm90bxIOaW5vcy5jcmVkaXQudjEiDgoMQXVkaXRSZXF1ZXN0IqMBCg1BdWRpdFJlc3BvbnNlEgoKAm9rGAEgASgIEg4KBmZhdWx0cxgCIAMoCRIPCgdyZWNvcmRzGAMgASgEEg8KB2VudHJpZXMYBCABKAQSEAoIYWNjb3VudHMYBSABKAMSCwoDc3VtGAYgASgDEgwKBGhlYWQYByABKAkSJwoEdG9vaxgIIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiISChBHZXRQcmljZXNSZXF1ZXN0IjsKEUdldFByaWNlc1Jlc3BvbnNlEiYKBnByaWNlcxgBIAEoCzIWLmlub3MuY3JlZGl0LnYxLlByaWNlcyIsCgZQcmljZXMSDQoFc2VydmUYASABKAMSEwoLcmV0YWluX2hvdXIYAiABKANCqwEKEmNvbS5pbm9zLmNyZWRpdC52MUIKQXVkaXRQcm90b1ABWi9pbm9zLmRldi9lZGdlL3Byb3RvL2dlbi9pbm9zL2NyZWRpdC92MTtjcmVkaXR2MaICA0lDWKoCDklub3MuQ3JlZGl0LlYxygIOSW5vc1xDcmVkaXRcVjHiAhpJbm9zXENyZWRpdFxWMVxHUEJNZXRhZGF0YeoCEElub3M6OkNyZWRpdDo6VjFiBnByb3RvMw", [file_google_protobuf_duration]);
+  fileDesc("Chppbm9zL2NyZWRpdC92MS9hdWRpdC5wcm90bxIOaW5vcy5jcmVkaXQudjEiDgoMQXVkaXRSZXF1ZXN0IuIBCg1BdWRpdFJlc3BvbnNlEgoKAm9rGAEgASgIEhAKCHByb2JsZW1zGAIgAygJEg8KB3JlY29yZHMYAyABKAQSDwoHZW50cmllcxgEIAEoBBIQCghhY2NvdW50cxgFIAEoAxIRCglkb2N1bWVudHMYBiABKAMSCwoDc3VtGAcgASgDEhQKDGxlYXNlZF9ieXRlcxgIIAEoAxISCgp0b3JuX2J5dGVzGAkgASgDEgwKBGhlYWQYCiABKAkSJwoEdG9vaxgLIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiISChBHZXRQcmljZXNSZXF1ZXN0IjsKEUdldFByaWNlc1Jlc3BvbnNlEiYKBnByaWNlcxgBIAEoCzIWLmlub3MuY3JlZGl0LnYxLlByaWNlcyIsCgZQcmljZXMSDQoFc2VydmUYASABKAMSEwoLcmV0YWluX2hvdXIYAiABKANCqwEKEmNvbS5pbm9zLmNyZWRpdC52MUIKQXVkaXRQcm90b1ABWi9pbm9zLmRldi9lZGdlL3Byb3RvL2dlbi9pbm9zL2NyZWRpdC92MTtjcmVkaXR2MaICA0lDWKoCDklub3MuQ3JlZGl0LlYxygIOSW5vc1xDcmVkaXRcVjHiAhpJbm9zXENyZWRpdFxWMVxHUEJNZXRhZGF0YeoCEElub3M6OkNyZWRpdDo6VjFiBnByb3RvMw", [file_google_protobuf_duration]);
 
 /**
  * Asks for a check of the books.
@@ -43,11 +43,12 @@ export type AuditResponse = Message<"inos.credit.v1.AuditResponse"> & {
   ok: boolean;
 
   /**
-   * Faults, for people, at most 100; empty if ok.
+   * What does not, for people: some hundred of them, and then one that says that
+   * there are more. Empty if ok.
    *
-   * @generated from field: repeated string faults = 2;
+   * @generated from field: repeated string problems = 2;
    */
-  faults: string[];
+  problems: string[];
 
   /**
    * Records of the journal that were read.
@@ -71,23 +72,44 @@ export type AuditResponse = Message<"inos.credit.v1.AuditResponse"> & {
   accounts: bigint;
 
   /**
+   * Documents that were compared.
+   *
+   * @generated from field: int64 documents = 6;
+   */
+  documents: bigint;
+
+  /**
    * The sum over all accounts in micro-credits, which has to be 0.
    *
-   * @generated from field: int64 sum = 6;
+   * @generated from field: int64 sum = 7;
    */
   sum: bigint;
 
   /**
+   * Bytes of all open leases.
+   *
+   * @generated from field: int64 leased_bytes = 8;
+   */
+  leasedBytes: bigint;
+
+  /**
+   * Bytes behind the last record that a crash has left; they are no problem.
+   *
+   * @generated from field: int64 torn_bytes = 9;
+   */
+  tornBytes: bigint;
+
+  /**
    * Hash of the journal's last record, which stands for all before it.
    *
-   * @generated from field: string head = 7;
+   * @generated from field: string head = 10;
    */
   head: string;
 
   /**
    * The time that it took.
    *
-   * @generated from field: google.protobuf.Duration took = 8;
+   * @generated from field: google.protobuf.Duration took = 11;
    */
   took?: Duration | undefined;
 };

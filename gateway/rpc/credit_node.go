@@ -1,0 +1,110 @@
+package rpc
+
+import (
+	"context"
+	"time"
+
+	"inos.dev/edge/gateway/auth"
+	"inos.dev/edge/gateway/credit"
+	"inos.dev/edge/gateway/credit/delivery"
+	"inos.dev/edge/gateway/credit/ledger"
+	"inos.dev/edge/gateway/credit/pledge"
+	"inos.dev/edge/mesh"
+)
+
+// Limits of one request to CreditService.
+const (
+	// MaxLines is the most accounts, statement lines or pledges on one page,
+	// and DefaultLines how many there are if the request does not say.
+	MaxLines     = 1000
+	DefaultLines = 100
+	// MaxNote is the most bytes of a grant's note.
+	MaxNote = credit.MaxRef
+	// MinKey and MaxKey bound the length of an idempotency key.
+	MinKey, MaxKey = 8, 64
+)
+
+// Caller is who sends a request.
+type Caller struct {
+	auth.Identity
+	// Quota is what the caller shares limits with: the token, or the client's
+	// network.
+	Quota auth.Key
+}
+
+// Credits is what CreditService works with. All fields have to be set.
+type Credits struct {
+	Books      Books
+	Pledges    Pledges
+	Deliveries Deliveries
+	// Audit checks the books. An error says that it could not; what it found is
+	// in the report.
+	Audit func(ctx context.Context) (ledger.Report, error)
+	// Serve and Retain are what 2^30 bytes cost: served, and kept for an hour,
+	// where a pledge has no price cap.
+	Serve, Retain credit.Price
+	// Epoch is how often the holders of a pledge are paid.
+	Epoch time.Duration
+}
+
+func (c *Credits) complete() bool {
+	return c.Books != nil && c.Pledges != nil && c.Deliveries != nil && c.Audit != nil
+}
+
+// Books is the accounts of a node as the services see them. All methods may be
+// called at the same time. Who may call is decided before.
+type Books interface {
+	// Account returns one account; of one that never appeared, its name alone.
+	Account(ctx context.Context, a credit.Account) (Account, error)
+	// Accounts returns up to limit accounts whose names come behind after, by
+	// name; fewer are the end. The empty name is before all others.
+	Accounts(ctx context.Context, after credit.Account, limit int) ([]Account, error)
+	// Statement is that of ledger.Ledger: up to limit lines in front of a
+	// cursor, newest first, and the cursor of the next page, "" if there is none.
+	Statement(ctx context.Context, a credit.Account, before ledger.Cursor, limit int) ([]credit.Line, ledger.Cursor, error)
+	// Grant issues credits, durably when it returns. One with a key that was
+	// there before issues nothing: again is true.
+	Grant(ctx context.Context, key string, to credit.Account, amount credit.Amount, note string) (seq uint64, again bool, err error)
+	// SetTerms changes what is not nil.
+	SetTerms(ctx context.Context, a credit.Account, whenEmpty *credit.Empty, debt *credit.Amount) error
+}
+
+// Account is what a node knows of an account.
+type Account struct {
+	Name credit.Account
+	// State is by this node's journal.
+	State credit.State
+	// Terms hold now.
+	Terms credit.Terms
+	// Balance is what all gateways together say, where they share their books.
+	Balance credit.Amount
+	Shared  bool // false: Balance means nothing
+}
+
+// Pledges hold objects; *pledge.Pledges are such. All methods may be called at
+// the same time.
+type Pledges interface {
+	// Create locks credits of owner, durably when it returns. The same request
+	// with the same id is answered with the pledge that there is: again is true.
+	// Errors: credit.ErrUnderfunded, those of package pledge.
+	Create(ctx context.Context, id string, owner credit.Account, r pledge.Request) (p pledge.Pledge, again bool, err error)
+	// Get returns one pledge, or pledge.ErrUnknown.
+	Get(ctx context.Context, id string) (pledge.Pledge, error)
+	// List returns up to limit pledges of owner ("": of all) behind after, by
+	// id; fewer are the end.
+	List(ctx context.Context, owner credit.Account, after string, limit int) ([]pledge.Pledge, error)
+	// TopUp locks more credits of its owner. The second payment with one key
+	// locks nothing.
+	TopUp(ctx context.Context, id, key string, owner credit.Account, amount credit.Amount) (pledge.Pledge, error)
+	// Release ends a pledge of owner; one that is over stays as it is.
+	Release(ctx context.Context, id string, owner credit.Account) (pledge.Pledge, error)
+}
+
+// Deliveries confirm what clients received; delivery.Sessions are such.
+type Deliveries interface {
+	// Open begins a delivery: delivery.ErrTooMany, mesh.ErrReceipt.
+	Open(ctx context.Context, who delivery.Who) (delivery.Delivery, error)
+	// Submit takes a receipt from a client with this subject ("": none), and
+	// returns the one that counts now.
+	Submit(ctx context.Context, subject string, r mesh.Receipt) (mesh.Countersigned, error)
+}
