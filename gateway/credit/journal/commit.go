@@ -122,6 +122,13 @@ func (j *Journal) Room(ctx context.Context) error {
 	}
 }
 
+// Failed says why the journal takes nothing more, or is nil.
+func (j *Journal) Failed() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.failed
+}
+
 // Clean reports whether the journal may be opened again in this process: what
 // has failed is not in it.
 func (j *Journal) Clean() bool {

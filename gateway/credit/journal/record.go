@@ -26,6 +26,11 @@ type Record struct {
 // End is the position behind the record.
 func (r *Record) End() Position { return r.Pos + Position(r.size) }
 
+// Mark is the place behind the record.
+func (r *Record) Mark() Mark {
+	return Mark{Seq: r.Seq, Last: r.Pos, Pos: r.End(), Time: r.Time.UnixNano(), Hash: r.Hash}
+}
+
 // The header of a record, in big-endian numbers:
 //
 //	 0   4  magic

@@ -128,6 +128,8 @@ func (s *scanner) head(f *os.File, seg segment, last bool) error {
 	switch {
 	case err == nil && h.start != seg.start:
 		err = bad("the header is of another segment")
+	case err == nil && seg.start == 0 && h.seq != 1:
+		err = bad("the first record has another number than 1")
 	case err == nil && seg.start == 0:
 		s.tail.origin = h.prev
 		if s.tail.Seq == 0 {

@@ -11,19 +11,24 @@ import (
 // account is what the ledger keeps of an account.
 type account struct {
 	number uint32
-	last   journal.Position // of its newest entry
-	seq    uint64           // of that entry's record; known while it is in memory
-	state  credit.State
+	seq    uint64 // of the record of its newest entry; known while it is in memory
+	totals
+}
+
+// totals are what an account's entries add up to.
+type totals struct {
+	last  journal.Position // of the newest of them
+	state credit.State
 }
 
 // apply changes the states of an entry's accounts as the entry says; to is nil
 // if there is none. The entry's place in their statements must be right
 // already. credit.ErrEntry if a number would get too large; then the states
 // are worth nothing.
-func apply(e *journal.Entry, from, to *account) error {
+func apply(e *journal.Entry, from, to *totals) error {
 	ok := true
 	add := func(n *int64, by int64) { ok = addTo(n, by) && ok }
-	touch := func(a *account) {
+	touch := func(a *totals) {
 		a.last = e.Pos
 		add(&a.state.Entries, 1)
 	}

@@ -1,8 +1,6 @@
 package ledger
 
 import (
-	"context"
-
 	"inos.dev/edge/cas"
 	"inos.dev/edge/gateway/credit"
 )
@@ -81,17 +79,10 @@ func (c *changes) add(older *changes) {
 	}
 }
 
-// layersLocked are the changes in memory, the newest first.
-func (l *Ledger) layersLocked() []*changes {
-	if l.frozen != nil {
-		return []*changes{l.dirty, l.frozen, l.clean}
+// layers are the changes in memory, the newest first.
+func (m *memory) layers() []*changes {
+	if m.frozen != nil {
+		return []*changes{m.dirty, m.frozen, m.clean}
 	}
-	return []*changes{l.dirty, l.clean}
-}
-
-// syncedLocked unlocks mu and waits until record seq is durable.
-func (l *Ledger) unlockAndSync(ctx context.Context, seq uint64) error {
-	j := l.journal
-	l.mu.Unlock()
-	return j.Sync(ctx, seq)
+	return []*changes{m.dirty, m.clean}
 }

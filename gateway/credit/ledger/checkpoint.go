@@ -163,4 +163,3 @@ func loadID(tx *bbolt.Tx, id cas.Hash) (uint64, error) {
 	}
 	return 0, fmt.Errorf("%w: the seq of an id", errStored)
 }
-

@@ -91,6 +91,14 @@ type Ledger struct {
 	saving sync.Mutex // one checkpoint at a time; taken before mu
 
 	mu      sync.Mutex // guards all below; held while a record is made, never during a write
+	*memory            // replaced when the journal is opened again
+	tried   time.Time  // when that was tried last
+	closed  bool
+}
+
+// memory is the journal, and what is derived from it and not yet in the file.
+type memory struct {
+	db      *bbolt.DB
 	journal *journal.Journal
 	tip     journal.Mark // behind the last record that is in dirty
 	saved   journal.Mark // behind the last one that is in the file
@@ -99,7 +107,6 @@ type Ledger struct {
 	dirty   *changes     // since the last checkpoint
 	frozen  *changes     // that a checkpoint is writing, or nil
 	clean   *changes     // that the last one has written: what is likely to be asked for
-	closed  bool
 }
 
 var _ credit.Ledger = (*Ledger)(nil)
@@ -112,7 +119,7 @@ func Open(cfg Config) (*Ledger, error) {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	if err := os.MkdirAll(filepath.Join(cfg.Dir, JournalDir), 0o700); err != nil {
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("ledger: %w", err)
 	}
 	db, err := openStore(filepath.Join(cfg.Dir, File), false)
@@ -120,51 +127,88 @@ func Open(cfg Config) (*Ledger, error) {
 		return nil, err
 	}
 	l := &Ledger{cfg: cfg, db: db, nudge: make(chan struct{}, 1)}
-	if err := l.load(context.Background()); err != nil {
+	if l.secret, err = loadSecret(db); err == nil {
+		l.memory, err = l.load(context.Background())
+	}
+	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return l, nil
 }
 
 // load takes up the last checkpoint and replays what is behind it.
-func (l *Ledger) load(ctx context.Context) error {
-	var m meta
+func (l *Ledger) load(ctx context.Context) (*memory, error) {
+	var saved meta
 	err := l.db.View(func(tx *bbolt.Tx) (err error) {
-		l.secret = append([]byte(nil), tx.Bucket(metaBucket).Get(cursorKey)...)
-		m, err = loadMeta(tx)
+		saved, err = loadMeta(tx)
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("ledger: %s: %w", l.db.Path(), err)
+		return nil, fmt.Errorf("ledger: %s: %w", l.db.Path(), err)
 	}
-	l.dirty, l.frozen, l.clean = newChanges(), nil, newChanges()
-	l.tip, l.saved, l.next = m.mark, m.mark, m.next
-	l.journal, err = journal.Open(ctx, journal.Config{
+	m := &memory{
+		db: l.db, tip: saved.mark, saved: saved.mark, next: saved.next, dirty: newChanges(), clean: newChanges(),
+	}
+	m.journal, err = journal.Open(ctx, journal.Config{
 		Dir: filepath.Join(l.cfg.Dir, JournalDir), SegmentBytes: l.cfg.SegmentBytes, Disk: l.cfg.Disk, Logger: l.cfg.Logger,
-	}, m.mark, l.replay)
+	}, saved.mark, func(r *journal.Record) error { return l.replay(m, r) })
 	if err != nil {
-		return err
+		return nil, err
 	}
-	l.tip = l.journal.Tip()
-	return nil
+	return m, nil
 }
 
 // replay takes one record into the state, at a start.
-func (l *Ledger) replay(r *journal.Record) error {
-	d := l.draft()
+func (l *Ledger) replay(m *memory, r *journal.Record) error {
+	// Much is behind the checkpoint if that was lost, or is very old. What is in
+	// front of the record's batch is durable, and may be written.
+	if m.dirty.weight >= l.cfg.MaxDirty && r.Batch >= m.tip.Pos {
+		if err := l.store(m.dirty, m.tip, m.next); err != nil {
+			return err
+		}
+		m.saved, m.clean, m.dirty = m.tip, m.dirty, newChanges()
+	}
+	d := m.draft()
 	defer d.close()
 	if err := d.replay(r); err != nil {
 		return fmt.Errorf("ledger: record %d: %w", r.Seq, err)
 	}
-	d.keep(journal.Mark{Seq: r.Seq, Last: r.Pos, Pos: r.End(), Time: r.Time.UnixNano(), Hash: r.Hash}, r.ID)
-	if l.dirty.weight < l.cfg.MaxDirty {
+	d.keep(r.Mark(), r.ID)
+	return nil
+}
+
+// reviveEvery is how often a journal that has failed is opened again, when
+// somebody needs it.
+const reviveEvery = time.Second
+
+// revive opens the journal again after the disk has failed, and forgets what
+// did not become durable: those who wrote it have been told.
+func (l *Ledger) revive(ctx context.Context) error {
+	l.saving.Lock()
+	defer l.saving.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	failed := l.journal.Failed()
+	switch now := time.Now(); {
+	case l.closed:
+		return errClosed()
+	case failed == nil:
 		return nil
+	case now.Sub(l.tried) < reviveEvery || !l.journal.Clean():
+		return failed
+	default:
+		l.tried = now
 	}
-	// Much is behind the checkpoint: it was lost, or is very old. The records
-	// are on the disk, or they would not be read here.
-	err := l.store(l.dirty, l.tip, l.next)
-	l.saved, l.clean, l.dirty = l.tip, l.dirty, newChanges()
-	return err
+	if err := l.journal.Close(); err != nil {
+		l.cfg.Logger.Warn("ledger: close the journal that has failed", "error", err)
+	}
+	m, err := l.load(ctx)
+	if err != nil {
+		return fmt.Errorf("%w; it cannot be opened again: %w", failed, err)
+	}
+	l.memory = m
+	l.cfg.Logger.Info("ledger: the journal is open again", "record", m.tip.Seq, "after", failed)
+	return nil
 }
 
 // Seq is the number of the last record that is durable.

@@ -144,11 +144,10 @@ func parseAccount(b []byte) (*account, error) {
 	n := func(i int) int64 { return int64(binary.BigEndian.Uint64(b[8+8*i:])) }
 	return &account{
 		number: binary.BigEndian.Uint32(b),
-		last:   journal.Position(n(0)),
-		state: credit.State{
+		totals: totals{last: journal.Position(n(0)), state: credit.State{
 			Rest: binary.BigEndian.Uint32(b[4:]), Balance: credit.Amount(n(1)), Leased: n(2), Served: n(3),
 			Attested: n(4), Earned: n(5), Proven: n(6), Entries: n(7),
-		},
+		}},
 	}, nil
 }
 

@@ -27,17 +27,15 @@ func (l *Ledger) State(ctx context.Context, name credit.Account) (credit.State, 
 // account returns an account when what is known of it is durable; nil if it
 // never appeared.
 func (l *Ledger) account(ctx context.Context, name credit.Account) (*account, error) {
-	if err := ctx.Err(); err != nil {
+	if err := l.begin(ctx); err != nil {
 		return nil, err
 	}
-	l.mu.Lock()
-	if l.closed {
-		l.mu.Unlock()
-		return nil, errClosed()
-	}
-	for _, c := range l.layersLocked() {
+	for _, c := range l.layers() {
 		if a, ok := c.accounts[name]; ok {
-			return a, l.unlockAndSync(ctx, a.seq)
+			if err := l.unlockAndSync(ctx, a.seq); err != nil {
+				return nil, err
+			}
+			return a, nil
 		}
 	}
 	l.mu.Unlock()
@@ -55,7 +53,7 @@ func (l *Ledger) Doc(ctx context.Context, name string) ([]byte, error) {
 	if err := l.begin(ctx); err != nil {
 		return nil, err
 	}
-	d := l.draft()
+	d := l.memory.draft()
 	data, err := d.Doc(ctx, name)
 	d.close()
 	if syncErr := l.unlockAndSync(ctx, l.docSeq); err == nil {
@@ -69,26 +67,13 @@ func (l *Ledger) Docs(ctx context.Context, prefix, after string, limit int) ([]c
 	if err := l.begin(ctx); err != nil {
 		return nil, err
 	}
-	d := l.draft()
+	d := l.memory.draft()
 	list, err := d.Docs(ctx, prefix, after, limit)
 	d.close()
 	if syncErr := l.unlockAndSync(ctx, l.docSeq); err == nil {
 		err = syncErr
 	}
 	return list, err
-}
-
-// begin locks mu of a ledger that is open.
-func (l *Ledger) begin(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	l.mu.Lock()
-	if l.closed {
-		l.mu.Unlock()
-		return errClosed()
-	}
-	return nil
 }
 
 // State implements credit.View for Decide.
@@ -102,7 +87,7 @@ func (d *draft) State(_ context.Context, name credit.Account) (credit.State, err
 
 // Doc implements credit.View for Decide.
 func (d *draft) Doc(_ context.Context, name string) ([]byte, error) {
-	for _, c := range d.l.layersLocked() {
+	for _, c := range d.m.layers() {
 		if doc, ok := c.docs[name]; ok {
 			return bytes.Clone(doc.data), nil
 		}
@@ -123,7 +108,7 @@ func (d *draft) Docs(_ context.Context, prefix, after string, limit int) ([]cred
 	if err != nil {
 		return nil, err
 	}
-	changed := newer(d.l.layersLocked(), func(c *changes) map[string]doc { return c.docs }, func(name string) bool {
+	changed := newer(d.m.layers(), func(c *changes) map[string]doc { return c.docs }, func(name string) bool {
 		return strings.HasPrefix(name, prefix) && name > after
 	})
 	var list []credit.Doc
