@@ -109,7 +109,7 @@ func (m *Memory) Freeze(ctx context.Context, on bool, by string) (Switch, error)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	at := m.tickLocked().Truncate(time.Microsecond)
+	at := m.tickLocked()
 	if !at.After(m.toggle.At) {
 		at = m.toggle.At.Add(time.Microsecond) // this one is the newest
 	}
@@ -124,6 +124,7 @@ func (m *Memory) tickLocked() time.Time {
 	if m.clock != nil {
 		now = m.clock()
 	}
+	now = now.Truncate(time.Microsecond).UTC() // as in Redis
 	if now.Before(m.now.Add(-time.Second)) {
 		clear(m.chunks) // the clock was set back: the rates would never decay
 	} else if now.Before(m.now) {
