@@ -24,6 +24,10 @@ type cli struct {
 	Gc     gcCmd     `cmd:"" help:"Remove chunks that no object names." group:"node"`
 	Token  tokenCmd  `cmd:"" help:"Make and inspect tokens." group:"node"`
 
+	Credits creditsCmd `cmd:"" help:"Show and move credits, and check the books." group:"credits"`
+	Heat    heatCmd    `cmd:"" help:"Show which chunks are hot, and what follows." group:"credits"`
+	Events  eventsCmd  `cmd:"" help:"Follow and publish events." group:"credits"`
+
 	Settings   configCmd     `cmd:"" name:"config" help:"Print the configuration." group:"program"`
 	Completion completionCmd `cmd:"" help:"Print a completion script for a shell." group:"program"`
 	Version    versionCmd    `cmd:"" help:"Print the version." group:"program"`
@@ -49,6 +53,7 @@ func newParser(c *console, more ...kong.Option) (*kong.Kong, error) {
 		kong.ExplicitGroups([]kong.Group{
 			{Key: "content", Title: "Content:"},
 			{Key: "node", Title: "Nodes and their data:"},
+			{Key: "credits", Title: "Credits, heat and events:"},
 			{Key: "program", Title: "This program:"},
 		}),
 	}, more...)...)

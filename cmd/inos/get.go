@@ -16,6 +16,7 @@ type getCmd struct {
 	Output string `short:"o" help:"File or folder to write, - for standard output; default: the last name of the path, or the hash." env:"-" placeholder:"PATH"`
 	Range  string `help:"Only these bytes of a file, the last one included: A-B, A- or, as --range=-N, the last N." env:"-" placeholder:"A-B"`
 	Force  bool   `help:"Replace a file that is there." env:"-"`
+	Attest bool   `help:"Confirm to the node what came from it, by a receipt that is signed with this user's key."`
 	Quiet  bool   `short:"q" help:"No progress." env:"-"`
 }
 
@@ -25,6 +26,7 @@ func (getCmd) Help() string {
 		"inos get 5d9f…e1/docs/index.html -o index.html",
 		"inos get http://edge.example/object/5d9f…e1 -o site",
 		"inos get 5d9f…e1 --range 0-1023 -o -",
+		"inos get 5d9f…e1 --attest",
 	)
 }
 
@@ -34,6 +36,13 @@ func (g *getCmd) Run(ctx context.Context, c *console) error {
 		return err
 	}
 	defer t.node.Close()
+	if !g.Attest {
+		return g.fetch(ctx, c, t)
+	}
+	return attested(ctx, c, t.node, g.Quiet, func() error { return g.fetch(ctx, c, t) })
+}
+
+func (g *getCmd) fetch(ctx context.Context, c *console, t *target) error {
 	found, err := t.look(ctx)
 	if err != nil {
 		return err

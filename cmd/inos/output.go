@@ -13,6 +13,20 @@ func printJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
+// printRows writes what is known of one thing: a name and a value per line.
+func printRows(w io.Writer, rows [][2]string) error {
+	width := 10
+	for _, row := range rows {
+		width = max(width, len(row[0]))
+	}
+	for _, row := range rows {
+		if _, err := fmt.Fprintf(w, "%-*s  %s\n", width, row[0], row[1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // bytesText writes a number of bytes for people.
 func bytesText(n int64) string {
 	const unit = 1024

@@ -142,11 +142,5 @@ func (o *objectStat) print(c *console) error {
 			rows = append(rows, [2]string{"expires", p.Expires.UTC().Format(time.RFC3339)})
 		}
 	}
-	rows = append(rows, [2]string{"url", o.URL})
-	for _, row := range rows {
-		if _, err := fmt.Fprintf(c.out, "%-10s  %s\n", row[0], row[1]); err != nil {
-			return err
-		}
-	}
-	return nil
+	return printRows(c.out, append(rows, [2]string{"url", o.URL}))
 }

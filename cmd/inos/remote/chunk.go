@@ -52,6 +52,7 @@ func (n *Node) getChunk(ctx context.Context, h cas.Hash) (c cas.Chunk, err error
 	if err != nil {
 		return cas.Chunk{}, fmt.Errorf("%s sent wrong bytes: %w", n.base.Host, err)
 	}
+	n.delivery.Load().received(h, c.Size())
 	return c, nil
 }
 

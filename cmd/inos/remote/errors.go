@@ -18,6 +18,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 
 	"inos.dev/edge/cas"
+	"inos.dev/edge/gateway/credit"
 )
 
 // Sentinels beside those of package cas, which an answer is translated to.
@@ -175,6 +176,12 @@ func kindOfReason(reason string) error {
 		return ErrIncomplete
 	case "OVER_QUOTA", "SOURCES_SILENT", "BUSY", "DRAINING":
 		return ErrUnavailable
+	case "PUBLISHER_OUT_OF_CREDIT":
+		return credit.ErrOutOfCredit
+	case "UNDERFUNDED":
+		return credit.ErrUnderfunded
+	case "NOT_AN_ACCOUNT":
+		return credit.ErrAccount
 	}
 	return nil
 }

@@ -1,5 +1,5 @@
 // Package remote is the client of a node: chunks over plain HTTP, everything
-// else over the node's Connect service.
+// else over the node's Connect services.
 //
 // Nothing that a node answers is believed. A chunk passes cas.Verify, a piece
 // is compared with its link, an object with its digests; a node that sends
@@ -31,6 +31,9 @@ import (
 
 	"inos.dev/edge/cas"
 	"inos.dev/edge/proto/gen/inos/cas/v1/casv1connect"
+	"inos.dev/edge/proto/gen/inos/credit/v1/creditv1connect"
+	"inos.dev/edge/proto/gen/inos/event/v1/eventv1connect"
+	"inos.dev/edge/proto/gen/inos/heat/v1/heatv1connect"
 )
 
 // Config says which node, and how to treat it. Node has to be set.
@@ -92,6 +95,12 @@ type Node struct {
 	base   *url.URL
 	client *http.Client
 	rpc    casv1connect.CasServiceClient
+	// The further services; a node may lack them.
+	credits creditv1connect.CreditServiceClient
+	heat    heatv1connect.HeatServiceClient
+	events  eventv1connect.EventServiceClient
+	// delivery is what chunks are counted in; nil if nothing is to be confirmed.
+	delivery atomic.Pointer[Delivery]
 	// reached is set once the node has answered anything at all.
 	reached atomic.Bool
 }
@@ -121,7 +130,11 @@ func New(cfg Config) (*Node, error) {
 			return fmt.Errorf("%w: it sends on to %s; name that address instead", ErrRefused, to.URL.Redacted())
 		},
 	}
-	n.rpc = casv1connect.NewCasServiceClient(n.client, base.String(), connect.WithReadMaxBytes(maxAnswer))
+	limit := connect.WithReadMaxBytes(maxAnswer)
+	n.rpc = casv1connect.NewCasServiceClient(n.client, base.String(), limit)
+	n.credits = creditv1connect.NewCreditServiceClient(n.client, base.String(), limit)
+	n.heat = heatv1connect.NewHeatServiceClient(n.client, base.String(), limit)
+	n.events = eventv1connect.NewEventServiceClient(n.client, base.String(), limit)
 	return n, nil
 }
 
@@ -194,6 +207,9 @@ func (n *Node) do(ctx context.Context, method, target string, body io.Reader, wa
 	req, err := http.NewRequestWithContext(ctx, method, target, body)
 	if err != nil {
 		return nil, err
+	}
+	if d := n.delivery.Load(); d != nil && method == http.MethodGet {
+		req.Header.Set(deliveryHeader, d.nonce.String())
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/octet-stream")
