@@ -128,6 +128,7 @@ func proposal(h cas.Hash, epoch uint64, from, to int, moves int64) heat.Decision
 }
 
 func testRates(t *testing.T, s heat.Store) {
+	t.Helper()
 	a, b := tell(t, s, "a"), tell(t, s, "b")
 	first := a.count(chunk(1), 1<<20)
 	r := of(first, chunk(1))
@@ -151,6 +152,7 @@ func testRates(t *testing.T, s heat.Store) {
 
 // testOnce has windows come twice, late, and in the wrong order.
 func testOnce(t *testing.T, s heat.Store) {
+	t.Helper()
 	n := tell(t, s, "a")
 	var windows []heat.Window
 	for i := range 4 {
@@ -183,6 +185,7 @@ func testOnce(t *testing.T, s heat.Store) {
 }
 
 func testProcesses(t *testing.T, s heat.Store) {
+	t.Helper()
 	old := tell(t, s, "a")
 	old.count(chunk(1), 1<<20)
 	old.count(chunk(1), 1<<20)
@@ -208,6 +211,7 @@ func testProcesses(t *testing.T, s heat.Store) {
 }
 
 func testDecisions(t *testing.T, s heat.Store) {
+	t.Helper()
 	a, b := tell(t, s, "a"), tell(t, s, "b")
 	v := a.propose(proposal(chunk(1), 0, 3, 9, 6<<20))
 	d := of(v, chunk(1)).Decision
@@ -238,6 +242,7 @@ func testDecisions(t *testing.T, s heat.Store) {
 }
 
 func testExpiry(t *testing.T, s heat.Store) {
+	t.Helper()
 	n := tell(t, s, "a")
 	d := proposal(chunk(1), 0, 3, 9, 0)
 	d.Expires = d.Time.Add(30 * time.Millisecond)
@@ -254,6 +259,7 @@ func testExpiry(t *testing.T, s heat.Store) {
 }
 
 func testBudget(t *testing.T, s heat.Store) {
+	t.Helper()
 	n := tell(t, s, "a")
 	n.next.BytesPerMinute = 60 << 20
 	var all []heat.Decision
@@ -278,6 +284,7 @@ func testBudget(t *testing.T, s heat.Store) {
 }
 
 func testLargeMoves(t *testing.T, s heat.Store) {
+	t.Helper()
 	n := tell(t, s, "a")
 	n.next.BytesPerMinute = 1 << 20
 	if v := n.propose(proposal(chunk(1), 0, 3, 4, 5<<20)); len(v.Refused) != 0 || v.Budget != -4<<20 {
@@ -289,6 +296,7 @@ func testLargeMoves(t *testing.T, s heat.Store) {
 }
 
 func testFreeze(t *testing.T, s heat.Store) {
+	t.Helper()
 	a, b := tell(t, s, "a"), tell(t, s, "b")
 	d := of(a.propose(proposal(chunk(1), 0, 3, 9, 0)), chunk(1)).Decision
 	on, err := s.Freeze(t.Context(), true, "alice")
@@ -319,6 +327,7 @@ func testFreeze(t *testing.T, s heat.Store) {
 }
 
 func testKnown(t *testing.T, s heat.Store) {
+	t.Helper()
 	n := tell(t, s, "a")
 	now := n.ask().Now
 	d := proposal(chunk(1), 5, 3, 9, 1<<20)
@@ -345,6 +354,7 @@ func testKnown(t *testing.T, s heat.Store) {
 }
 
 func testLimits(t *testing.T, s heat.Store) {
+	t.Helper()
 	n := tell(t, s, "a")
 	for part := range 5 {
 		v := n.window(func(w *heat.Window) {
@@ -372,6 +382,7 @@ func testLimits(t *testing.T, s heat.Store) {
 }
 
 func testViews(t *testing.T, s heat.Store) {
+	t.Helper()
 	n := tell(t, s, "a")
 	v := n.window(func(w *heat.Window) {
 		w.Above = 100_000
@@ -400,6 +411,7 @@ func testViews(t *testing.T, s heat.Store) {
 }
 
 func testConcurrent(t *testing.T, s heat.Store) {
+	t.Helper()
 	var wg sync.WaitGroup
 	for k := range 4 {
 		wg.Go(func() {
@@ -428,6 +440,7 @@ func testConcurrent(t *testing.T, s heat.Store) {
 }
 
 func testContext(t *testing.T, s heat.Store) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err := s.Apply(ctx, tell(t, s, "a").next)

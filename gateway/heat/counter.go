@@ -1,9 +1,9 @@
 package heat
 
 import (
+	"encoding/binary"
 	"errors"
 	"math/bits"
-	"math/rand/v2"
 	"runtime"
 	"sync"
 
@@ -13,11 +13,10 @@ import (
 // CounterConfig bounds a Counter. The zero value of a field is its default.
 type CounterConfig struct {
 	// Chunks that a shard tells apart: a power of two, 8 … 65,536. Default
-	// 1,024, which is 40 KiB of memory per shard.
+	// 1,024, which is 41 KiB of memory per shard.
 	Chunks int
-	// Shards: a power of two, 1 … 256. Every shard may hold every chunk, so
-	// more of them do not remember more; they wait less. Default: at least
-	// twice the number of processors.
+	// Shards: a power of two, 1 … 256. Default: twice the number of processors
+	// at least, within 8 … 32.
 	Shards int
 }
 
@@ -26,7 +25,7 @@ func (c CounterConfig) withDefaults() CounterConfig {
 		c.Chunks = 1 << 10
 	}
 	if c.Shards == 0 {
-		c.Shards = min(1<<bits.Len(uint(2*runtime.GOMAXPROCS(0)-1)), 256)
+		c.Shards = min(max(1<<bits.Len(uint(2*runtime.GOMAXPROCS(0)-1)), 8), 32)
 	}
 	return c
 }
@@ -53,27 +52,30 @@ type Counter struct {
 	spare   *table     // empty
 }
 
-// A shard is chosen at random, and passed by if somebody is in it: the readers
-// of one viral chunk do not wait for each other.
+// A chunk is at home in one shard, but whoever finds that one busy goes to the
+// next: the readers of one viral chunk do not wait for each other.
 type shard struct {
 	mu    sync.Mutex // guards the fields below
 	table *table
-	_     [40]byte // a cache line of its own
+	_     [48]byte // a cache line of its own
 }
 
 // ways is how many chunks a set holds.
 const ways = 8
 
-// table is a set-associative table: a chunk may only be in the set that the
-// first bytes of its hash name.
+// table is a set-associative table: a chunk may only be in the set that its
+// hash names.
 type table struct {
 	sets []set
 	tail int64 // bytes of the entries that gave way
 	used int   // entries
 }
 
-// set holds its chunks in front: an entry is free if it has no bytes.
+// set holds its chunks in front. A byte of tags says of each entry that it is
+// used (bit 7), and seven bits of its hash, so that a look at one word finds
+// the entry, or that there is none.
 type set struct {
+	tags  uint64
 	bytes [ways]int64
 	chunk [ways]cas.Hash
 }
@@ -99,46 +101,65 @@ func (c *Counter) Count(h cas.Hash, n int64) {
 	if n < 1 {
 		return
 	}
-	s := c.lock()
-	s.table.add(&h, n)
+	word := binary.LittleEndian.Uint64(h[:])
+	s := c.lock(uint(word))
+	s.table.add(&h, word>>8, n)
 	s.mu.Unlock()
 }
 
-// lock returns a shard that the caller has locked.
-func (c *Counter) lock() *shard {
-	mask := uint32(len(c.shards) - 1)
-	first := rand.Uint32()
-	for i := range uint32(len(c.shards)) {
-		if s := &c.shards[(first+i)&mask]; s.mu.TryLock() {
+// lock returns a shard that the caller has locked: home, or the first one
+// after it that nobody is in.
+func (c *Counter) lock(home uint) *shard {
+	last := uint(len(c.shards) - 1)
+	for i := range uint(len(c.shards)) {
+		if s := &c.shards[(home+i)&last]; s.mu.TryLock() {
 			return s
 		}
 	}
-	s := &c.shards[first&mask]
+	s := &c.shards[home&last]
 	s.mu.Lock()
 	return s
 }
 
-// add is the only way into a table. The entry with the fewest bytes of a full
-// set gives way.
-func (t *table) add(h *cas.Hash, n int64) {
-	s := &t.sets[(uint(h[0])|uint(h[1])<<8)&uint(len(t.sets)-1)]
-	least := 0
-	for i := range ways {
-		if s.bytes[i] == 0 {
-			s.chunk[i], s.bytes[i] = *h, n
-			t.used++
-			return
-		}
-		if s.chunk[i] == *h {
+const (
+	low  = 0x0101010101010101 // the lowest bit of each byte
+	high = low << 7           // the highest one
+)
+
+// add is the only way into a table. where are bits of the hash that did not
+// choose the shard. The entry with the fewest bytes of a full set gives way.
+func (t *table) add(h *cas.Hash, where uint64, n int64) {
+	s := &t.sets[where&uint64(len(t.sets)-1)]
+	tag := where>>48 | 0x80
+	// A byte of same is zero where the tag fits; the lowest such byte is found
+	// surely, those above it may be mistaken, and the hash decides anyway.
+	same := s.tags ^ tag*low
+	for found := (same - low) &^ same & high; found != 0; found &= found - 1 {
+		if i := bits.TrailingZeros64(found) / 8 % ways; s.chunk[i] == *h {
 			s.bytes[i] += n
 			return
 		}
-		if s.bytes[i] < s.bytes[least] {
-			least = i
+	}
+	i := bits.TrailingZeros64(^s.tags&high) / 8
+	if i < ways {
+		t.used++
+	} else {
+		i = s.least()
+		t.tail += s.bytes[i]
+	}
+	s.tags = s.tags&^(0xff<<(8*i)) | tag<<(8*i)
+	s.chunk[i%ways], s.bytes[i%ways] = *h, n
+}
+
+// least is the entry of a full set with the fewest bytes.
+func (s *set) least() int {
+	i, fewest := 0, s.bytes[0]
+	for j, n := range s.bytes {
+		if n < fewest {
+			i, fewest = j, n
 		}
 	}
-	t.tail += s.bytes[least]
-	s.chunk[least], s.bytes[least] = *h, n
+	return i
 }
 
 // Delta is the bytes of a chunk in a window.
@@ -177,6 +198,7 @@ func (t *table) empty(sums map[cas.Hash]int64) (tail int64) {
 			sums[s.chunk[j]] += s.bytes[j]
 			s.bytes[j] = 0
 		}
+		s.tags = 0
 	}
 	tail, t.tail, t.used = t.tail, 0, 0
 	return tail
