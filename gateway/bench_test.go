@@ -16,6 +16,7 @@ import (
 	"inos.dev/edge/gateway/content"
 	"inos.dev/edge/gateway/rpc"
 	"inos.dev/edge/gateway/upload"
+	"inos.dev/edge/mesh"
 )
 
 // memKeeper lets a store in memory stand where the disk does.
@@ -35,7 +36,9 @@ func inMemory(b *testing.B) (*gateway.Gateway, *mem.Store) {
 	}
 	store, err := mem.New(mem.Config{})
 	must(err)
-	c, err := content.New(content.Config{Store: store, Keeper: memKeeper{store}, Catalog: &catalog.Memory{}})
+	key, err := mesh.NewSecret()
+	must(err)
+	c, err := content.New(content.Config{Store: store, Keeper: memKeeper{store}, Catalog: &catalog.Memory{}, Key: key})
 	must(err)
 	w := dag.NewWriter(c, dag.WriterConfig{})
 	uploads, err := upload.Open(upload.Config{Dir: b.TempDir(), Writer: w})

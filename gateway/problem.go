@@ -93,6 +93,7 @@ var faces = []face{
 	{is: upload.ErrLocked, status: 423, kind: "upload-locked", title: "The upload is busy"},
 	{is: upload.ErrTooMany, status: 429, kind: "too-many-uploads", title: "Too many uploads"},
 	{is: mesh.ErrPolicy, status: 400, kind: "bad-policy", title: "Not a possible policy"},
+	{is: catalog.ErrOwners, status: 409, kind: "too-many-owners", title: "Too many owners"},
 	{is: catalog.ErrRecord, status: 400, kind: "bad-record", title: "Not a possible record"},
 	{is: errBadRequest, status: 400, kind: "bad-request", title: "Bad request"},
 	{is: cas.ErrCorrupt, status: 422, kind: "corrupt", title: "The bytes are not what they should be"},

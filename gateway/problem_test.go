@@ -24,7 +24,7 @@ import (
 // that both can meet has a status and a code that say the same.
 func TestFacesAgree(t *testing.T) {
 	same := map[int][]string{
-		400: {"invalid_argument"}, 401: {"unauthenticated"}, 403: {"permission_denied"}, 404: {"not_found"},
+		400: {"invalid_argument"}, 401: {"unauthenticated"}, 403: {"permission_denied"}, 404: {"not_found"}, 409: {"resource_exhausted"},
 		410: {"permission_denied"}, 413: {"invalid_argument"}, 422: {"invalid_argument", "data_loss"}, 429: {"resource_exhausted"},
 		402: {"failed_precondition"}, 503: {"unavailable"}, 504: {"unavailable", "deadline_exceeded"}, 507: {"resource_exhausted"},
 	}
@@ -34,7 +34,7 @@ func TestFacesAgree(t *testing.T) {
 		upload.ErrOffset, upload.ErrLocked, upload.ErrTooMany, catalog.ErrRecord}
 	shared := []error{auth.ErrUnauthenticated, auth.ErrForbidden, auth.ErrQuota, cas.ErrDenied, cas.ErrBadHash, cas.ErrHashMismatch,
 		cas.ErrNotCanonical, cas.ErrShape, cas.ErrTooLarge, cas.ErrNotObject, exchange.ErrUnanswered, exchange.ErrBusy, exchange.ErrClosed,
-		cas.ErrNotFound, cas.ErrNoSpace, mesh.ErrPolicy, cas.ErrCorrupt, context.DeadlineExceeded, credit.ErrOutOfCredit, credit.ErrUnderfunded}
+		cas.ErrNotFound, cas.ErrNoSpace, mesh.ErrPolicy, catalog.ErrOwners, cas.ErrCorrupt, context.DeadlineExceeded, credit.ErrOutOfCredit, credit.ErrUnderfunded}
 	for _, err := range shared {
 		f := faceOf(fmt.Errorf("around: %w", err))
 		code, _ := rpc.Face(fmt.Errorf("around: %w", err))

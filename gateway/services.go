@@ -70,40 +70,46 @@ func (s objectService) SetPolicy(ctx context.Context, h cas.Hash, p mesh.Policy)
 	if err != nil {
 		return catalog.Record{}, err
 	}
-	if err := s.g.mayChange(ctx, id, h); err != nil {
-		return catalog.Record{}, err
-	}
-	return s.Content.SetPolicy(ctx, h, p)
+	return s.g.setPolicy(ctx, id, h, p)
 }
 
-// commit puts an object on the list for id. What belongs to somebody else can
-// be committed again, since its bytes are the same, but keeps its policy.
+// commit publishes an object for id.
 func (g *Gateway) commit(ctx context.Context, id auth.Identity, c content.Commit) (catalog.Record, bool, error) {
 	c.Owner = id.Subject
-	if c.Policy != nil {
-		if err := g.mayChange(ctx, id, c.Hash); err != nil && !errors.Is(err, cas.ErrNotFound) {
-			return catalog.Record{}, false, err
-		}
-	}
 	return g.content.Commit(ctx, c)
 }
 
-// remove takes an object off the list for its owner or an administrator.
+// remove withdraws id's publication of an object. An administrator who has
+// none takes the object off the list for everybody.
 func (g *Gateway) remove(ctx context.Context, id auth.Identity, h cas.Hash) error {
-	if err := g.mayChange(ctx, id, h); err != nil {
+	if err := g.content.Denied(h); err != nil {
 		return err
 	}
-	return g.content.Remove(ctx, h)
+	err := g.content.Remove(ctx, h, id.Subject)
+	if errors.Is(err, content.ErrNotOwner) && id.Rights.Has(auth.Admin) {
+		return g.content.RemoveAll(ctx, h)
+	}
+	return forbidden(err)
 }
 
-// mayChange is nil if id owns the object or is an administrator.
-func (g *Gateway) mayChange(ctx context.Context, id auth.Identity, h cas.Hash) error {
+// setPolicy changes the policy of id's publication of an object; that of the
+// oldest one if an administrator asks who has none.
+func (g *Gateway) setPolicy(ctx context.Context, id auth.Identity, h cas.Hash, p mesh.Policy) (catalog.Record, error) {
 	r, err := g.content.Object(ctx, h)
 	if err != nil {
-		return err
+		return catalog.Record{}, err
 	}
-	if r.Owner == id.Subject || id.Rights.Has(auth.Admin) {
-		return nil
+	now, err := g.content.SetPolicy(ctx, h, id.Subject, p)
+	if errors.Is(err, content.ErrNotOwner) && id.Rights.Has(auth.Admin) {
+		return g.content.SetPolicy(ctx, h, r.Owner, p)
 	}
-	return fmt.Errorf("%w: the object belongs to somebody else", auth.ErrForbidden)
+	return now, forbidden(err)
+}
+
+// forbidden gives content.ErrNotOwner the face of a right that is missing.
+func forbidden(err error) error {
+	if errors.Is(err, content.ErrNotOwner) {
+		return fmt.Errorf("%w: %w", auth.ErrForbidden, err)
+	}
+	return err
 }

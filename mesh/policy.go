@@ -68,6 +68,13 @@ func (p Policy) Check() error {
 	return nil
 }
 
+// Canonical is p with its time in UTC, to the microsecond, as a Publication has
+// it, so that policies compare.
+func (p Policy) Canonical() Policy {
+	p.Expires = canonicalTime(p.Expires)
+	return p
+}
+
 // Floor is the number of durable copies that p asks for.
 func (p Policy) Floor() int {
 	if p.RF == 0 {

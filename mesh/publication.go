@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -48,7 +49,7 @@ type Publication struct {
 // ErrPolicy.
 func (p Publication) Sign(s Secret) (Publication, error) {
 	p.Signer, p.Signature = s.Public(), Signature{}
-	p.Created, p.Policy.Expires = canonicalTime(p.Created), canonicalTime(p.Policy.Expires)
+	p.Created, p.Policy = canonicalTime(p.Created), p.Policy.Canonical()
 	if err := p.Validate(); err != nil {
 		return Publication{}, err
 	}
@@ -76,7 +77,7 @@ func (p Publication) Validate() error {
 		return fmt.Errorf("%w: an owner is at most %d bytes of UTF-8", ErrPublication, MaxOwner)
 	case p.Created.IsZero() || !storable(p.Created):
 		return fmt.Errorf("%w: its time is missing or absurd", ErrPublication)
-	case p.Created != canonicalTime(p.Created) || p.Policy.Expires != canonicalTime(p.Policy.Expires):
+	case p.Created != canonicalTime(p.Created) || p.Policy != p.Policy.Canonical():
 		return fmt.Errorf("%w: its times are not in UTC, to the microsecond", ErrPublication)
 	case p.Withdrawn && p.Policy != Policy{}:
 		return fmt.Errorf("%w: it is withdrawn and has a policy", ErrPublication)
@@ -109,16 +110,10 @@ func Replaces(next, old Publication) bool {
 	return bytes.Compare(next.Append(nil), old.Append(nil)) > 0
 }
 
-// Older reports whether a has been published before b: by Created, and at the
-// same microsecond by owner and object.
-func Older(a, b Publication) bool {
-	if c := a.Created.Compare(b.Created); c != 0 {
-		return c < 0
-	}
-	if a.Owner != b.Owner {
-		return a.Owner < b.Owner
-	}
-	return bytes.Compare(a.Object[:], b.Object[:]) < 0
+// ByAge compares for slices.SortFunc: who has published before whom, by
+// Created, and at the same microsecond by owner and object.
+func ByAge(a, b Publication) int {
+	return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.Owner, b.Owner), bytes.Compare(a.Object[:], b.Object[:]))
 }
 
 // The encoding of a publication has one form for each. Numbers are big-endian,

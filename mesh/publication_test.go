@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -115,15 +116,15 @@ func TestReplacesNothingElse(t *testing.T) {
 	}
 }
 
-func TestOlder(t *testing.T) {
+func TestByAge(t *testing.T) {
 	at := time.Unix(1, 0)
 	list := []Publication{
 		{Created: at, Owner: "a"}, {Created: at, Owner: "b", Object: cas.Hash{1}}, {Created: at, Owner: "b", Object: cas.Hash{2}}, {Created: at.Add(1)},
 	}
 	for i, a := range list {
 		for j, b := range list {
-			if Older(a, b) != (i < j) {
-				t.Errorf("number %d older than number %d: %v", i, j, i >= j)
+			if got := ByAge(a, b); got != cmp.Compare(i, j) {
+				t.Errorf("number %d against number %d: %d", i, j, got)
 			}
 		}
 	}

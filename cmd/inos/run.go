@@ -25,6 +25,7 @@ import (
 	"inos.dev/edge/gateway/catalog"
 	"inos.dev/edge/gateway/content"
 	"inos.dev/edge/gateway/upload"
+	"inos.dev/edge/mesh"
 	"inos.dev/edge/mesh/exchange"
 	"inos.dev/edge/mesh/exchange/upstream"
 )
@@ -41,6 +42,7 @@ type node struct {
 	cache    *tier.Cache
 	deny     *content.Deny
 	fills    *exchange.Exchange
+	key      mesh.Secret
 	catalog  *catalog.Bolt
 	content  *content.Content
 	writer   *dag.Writer
@@ -113,7 +115,10 @@ func (n *node) openStore() (err error) {
 }
 
 func (n *node) openCatalog() (err error) {
-	if n.catalog, err = catalog.Open(n.cfg.Data); err != nil {
+	if n.key, err = auth.OpenNodeKey(n.cfg.Data); err != nil {
+		return err
+	}
+	if n.catalog, err = catalog.Open(n.cfg.Data, n.key); err != nil {
 		return err
 	}
 	n.onClose(n.catalog.Close)
@@ -147,7 +152,7 @@ func (n *node) openFills() (err error) {
 
 func (n *node) openContent() (err error) {
 	n.content, err = content.New(content.Config{
-		Store: n.cache, Keeper: keeper{n.store, n.cache}, Catalog: n.catalog, Filler: n.fills, Deny: n.deny,
+		Store: n.cache, Keeper: keeper{n.store, n.cache}, Catalog: n.catalog, Key: n.key, Filler: n.fills, Deny: n.deny,
 		Sweep: n.sweep, Grace: time.Duration(n.cfg.Grace), Logger: n.log,
 		DecodedBytes: int64(n.cfg.DecodedCache), ManifestBytes: int64(n.cfg.ManifestCache),
 		Uploading: func(ctx context.Context, keep func(cas.Hash)) error { return n.uploads.Keep(ctx, keep) },

@@ -23,7 +23,7 @@ func BenchmarkPut(b *testing.B) {
 			put := func() {
 				h := cas.Hash{1}
 				binary.BigEndian.PutUint64(h[1:], n.Add(1))
-				mustPut(b, c, record(h))
+				publish(b, c, object(h), first(b, h))
 			}
 			if writers == 0 {
 				for b.Loop() {

@@ -24,25 +24,33 @@ const (
 	commitDelay = 2 * time.Millisecond
 	// lockTimeout is how long Open waits for another process to let go.
 	lockTimeout = time.Second
-
-	fileFormat = "1"
 )
 
-// Names in the file; not changed after the start.
+// Names in the file; not changed after the start. Numbers in keys and values
+// are 8 bytes, big-endian.
 var (
-	objectBucket = []byte("objects") // hash → value
-	metaBucket   = []byte("meta")
-	formatKey    = []byte("format")
+	objectBucket      = []byte("objects")      // hash → record, see encode
+	publicationBucket = []byte("publications") // hash, owner → publication, see encodePublication
+	tombBucket        = []byte("withdrawn")    // microseconds since 1970, hash, owner → nothing
+	metaBucket        = []byte("meta")
+	formatKey         = []byte("format")
+	changesKey        = []byte("changes")    // how often publications have changed
+	tombsKey          = []byte("tombstones") // how many withdrawn has
 )
 
 // Bolt is a Catalog in a file; make it with Open.
-type Bolt struct{ db *bbolt.DB }
+type Bolt struct {
+	db *bbolt.DB
+	// maxTombstones is MaxTombstones, but in a test.
+	maxTombstones uint64
+}
 
 var _ Catalog = (*Bolt)(nil)
 
 // Open opens the list of a data directory, which it makes if there is none.
-// The caller closes it.
-func Open(dir string) (*Bolt, error) {
+// key is the node's: it signs the publications that a file of the previous
+// format does not have. The caller closes it.
+func Open(dir string, key mesh.Secret) (*Bolt, error) {
 	path := filepath.Join(dir, File)
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTimeout, FreelistType: bbolt.FreelistMapType})
 	if errors.Is(err, bolterrors.ErrTimeout) {
@@ -52,11 +60,14 @@ func Open(dir string) (*Bolt, error) {
 		return nil, fmt.Errorf("catalog: open %s: %w", path, err)
 	}
 	db.MaxBatchDelay = commitDelay
-	// bbolt syncs the file, and nobody its name.
-	if err := errors.Join(db.Update(prepare), syncDir(dir)); err != nil {
+	err = prepare(db, key)
+	if err == nil { // bbolt syncs the file, and nobody its name
+		err = syncDir(dir)
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("catalog: %s: %w", path, err), db.Close())
 	}
-	return &Bolt{db}, nil
+	return &Bolt{db, MaxTombstones}, nil
 }
 
 func syncDir(dir string) error {
@@ -67,33 +78,12 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// prepare makes the buckets of a new file and refuses a newer one.
-func prepare(tx *bbolt.Tx) error {
-	if _, err := tx.CreateBucketIfNotExists(objectBucket); err != nil {
-		return err
-	}
-	meta, err := tx.CreateBucketIfNotExists(metaBucket)
-	if err != nil {
-		return err
-	}
-	switch format := meta.Get(formatKey); {
-	case format == nil:
-		return meta.Put(formatKey, []byte(fileFormat))
-	case string(format) != fileFormat:
-		return fmt.Errorf("it has format %.20q, this build reads %s: use a newer one", format, fileFormat)
-	}
-	return nil
-}
-
 // Close waits for what is going on and closes the file.
 func (c *Bolt) Close() error { return c.db.Close() }
 
 // Get implements Catalog.
 func (c *Bolt) Get(ctx context.Context, h cas.Hash) (r Record, err error) {
-	if err := ctx.Err(); err != nil {
-		return Record{}, err
-	}
-	err = c.db.View(func(tx *bbolt.Tx) error {
+	err = c.view(ctx, func(tx *bbolt.Tx) error {
 		r, err = get(tx, h)
 		return err
 	})
@@ -116,75 +106,12 @@ func put(tx *bbolt.Tx, r Record) error {
 	return tx.Bucket(objectBucket).Put(r.Hash[:], b)
 }
 
-func notFound(h cas.Hash) error {
-	return fmt.Errorf("%w: object %s is not on the list", cas.ErrNotFound, h)
-}
-
-// Put implements Catalog.
-func (c *Bolt) Put(ctx context.Context, r Record) error {
-	if err := r.Validate(); err != nil {
-		return err
-	}
-	return c.update(ctx, func(tx *bbolt.Tx) error {
-		merged := r
-		switch old, err := get(tx, r.Hash); {
-		case err == nil:
-			merged = r.Merge(old)
-		case !errors.Is(err, cas.ErrNotFound) && !errors.Is(err, cas.ErrCorrupt):
-			return err
-		}
-		return put(tx, merged.normal()) // a corrupt record is healed by its object
-	})
-}
-
-// Delete implements Catalog.
-func (c *Bolt) Delete(ctx context.Context, h cas.Hash) error {
-	return c.update(ctx, func(tx *bbolt.Tx) error {
-		objects := tx.Bucket(objectBucket)
-		if objects.Get(h[:]) == nil {
-			return notFound(h)
-		}
-		return objects.Delete(h[:])
-	})
-}
-
-// SetPolicy implements Catalog.
-func (c *Bolt) SetPolicy(ctx context.Context, h cas.Hash, p mesh.Policy) (r Record, err error) {
-	if err := p.Validate(time.Now()); err != nil {
-		return Record{}, err
-	}
-	err = c.update(ctx, func(tx *bbolt.Tx) error {
-		r, err = get(tx, h)
-		if err != nil {
-			return err
-		}
-		r.Policy = p
-		r = r.normal()
-		return put(tx, r)
-	})
-	if err != nil {
-		return Record{}, err
-	}
-	return r, nil
-}
-
-// update runs f in a transaction that it may share; f may be run again.
-func (c *Bolt) update(ctx context.Context, f func(*bbolt.Tx) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	return c.db.Batch(f)
-}
-
 // List implements Catalog.
 func (c *Bolt) List(ctx context.Context, after cas.Hash, limit int) (list []Record, err error) {
 	if limit, err = listLimit(limit); err != nil {
 		return nil, err
 	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	err = c.db.View(func(tx *bbolt.Tx) error {
+	err = c.view(ctx, func(tx *bbolt.Tx) error {
 		cursor := tx.Bucket(objectBucket).Cursor()
 		k, v := cursor.Seek(after[:])
 		if bytes.Equal(k, after[:]) {
@@ -206,4 +133,57 @@ func (c *Bolt) List(ctx context.Context, after cas.Hash, limit int) (list []Reco
 		return nil, err
 	}
 	return list, nil
+}
+
+// Publications implements Catalog.
+func (c *Bolt) Publications(ctx context.Context, h cas.Hash) ([]Publication, error) {
+	var e entry
+	err := c.view(ctx, func(tx *bbolt.Tx) (err error) {
+		e.publications, err = publications(tx, h)
+		return err
+	})
+	e.sort()
+	return e.publications, err
+}
+
+// publications reads the publications of an object, in no order.
+func publications(tx *bbolt.Tx, h cas.Hash) (list []Publication, err error) {
+	cursor := tx.Bucket(publicationBucket).Cursor()
+	for k, v := cursor.Seek(h[:]); bytes.HasPrefix(k, h[:]); k, v = cursor.Next() {
+		p, err := decodePublication(v)
+		if err == nil && !bytes.Equal(k, publicationKey(p)) {
+			err = errors.New("it is another's")
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%w: catalog, a publication of object %s: %w", cas.ErrCorrupt, h, err)
+		}
+		list = append(list, p)
+	}
+	return list, nil
+}
+
+// Changes counts how often publications have changed since the file was made:
+// as long as it stays the same, so does what Get, List and Publications
+// answer, but for DigestChecked.
+func (c *Bolt) Changes(ctx context.Context) (n uint64, err error) {
+	err = c.view(ctx, func(tx *bbolt.Tx) error {
+		n = number(tx, changesKey)
+		return nil
+	})
+	return n, err
+}
+
+func (c *Bolt) view(ctx context.Context, f func(*bbolt.Tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return c.db.View(f)
+}
+
+// update runs f in a transaction that it may share; f may be run again.
+func (c *Bolt) update(ctx context.Context, f func(*bbolt.Tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return c.db.Batch(f)
 }

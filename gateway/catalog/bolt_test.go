@@ -12,11 +12,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"go.etcd.io/bbolt"
 
 	"inos.dev/edge/cas"
 	"inos.dev/edge/gateway/catalog"
+	"inos.dev/edge/mesh"
 )
 
 func closed(t *testing.T, c *catalog.Bolt) {
@@ -42,8 +44,8 @@ func edit(t *testing.T, dir, bucket string, key, value []byte) {
 func TestReopen(t *testing.T) {
 	dir := t.TempDir()
 	c, r := open(t, dir), record(cas.Hash{1})
-	mustPut(t, c, r)
-	if _, err := catalog.Open(dir); err == nil || !strings.Contains(err.Error(), "in use") {
+	publish(t, c, object(r.Hash), first(t, r.Hash))
+	if _, err := catalog.Open(dir, nodeKey(t)); err == nil || !strings.Contains(err.Error(), "in use") {
 		t.Errorf("opened twice: %v", err)
 	}
 	closed(t, c)
@@ -53,18 +55,24 @@ func TestReopen(t *testing.T) {
 	}
 	c = open(t, dir)
 	want(t, c, r)
+	wantAll(t, c, r.Hash, first(t, r.Hash))
+	if n, err := c.Changes(t.Context()); err != nil || n != 1 {
+		t.Errorf("%d changes, %v", n, err)
+	}
 	closed(t, c)
-	edit(t, dir, "meta", []byte("format"), []byte("2"))
-	if _, err := catalog.Open(dir); err == nil || !strings.Contains(err.Error(), "newer") {
+	edit(t, dir, "meta", []byte("format"), []byte("3"))
+	if _, err := catalog.Open(dir, nodeKey(t)); err == nil || !strings.Contains(err.Error(), "newer") {
 		t.Errorf("newer format: %v", err)
 	}
 }
 
 func TestCorruptRecord(t *testing.T) {
 	dir, r := t.TempDir(), record(cas.Hash{1})
-	closed(t, open(t, dir))
-	edit(t, dir, "objects", r.Hash[:], []byte(`{"v":1}`))
 	c := open(t, dir)
+	publish(t, c, object(r.Hash), first(t, r.Hash))
+	closed(t, c)
+	edit(t, dir, "objects", r.Hash[:], []byte(`{"v":2}`))
+	c = open(t, dir)
 	defer closed(t, c)
 	if _, err := c.Get(t.Context(), r.Hash); !errors.Is(err, cas.ErrCorrupt) {
 		t.Errorf("get: %v", err)
@@ -72,19 +80,45 @@ func TestCorruptRecord(t *testing.T) {
 	if _, err := c.List(t.Context(), cas.Hash{}, 10); !errors.Is(err, cas.ErrCorrupt) {
 		t.Errorf("list: %v", err)
 	}
-	mustPut(t, c, r) // the object comes again and heals it
+	bob := say(t, mesh.Publication{Object: r.Hash, Owner: "bob", Sequence: 1, Created: created.Add(time.Hour)}, "")
+	if _, err := c.Publish(t.Context(), catalog.Record{Hash: r.Hash}, bob); !errors.Is(err, cas.ErrCorrupt) {
+		t.Errorf("publish without a description: %v", err)
+	}
+	publish(t, c, object(r.Hash), bob) // the object comes again and heals it
+	r.Owners = 2
 	want(t, c, r)
+}
+
+// TestCorruptPublication: what cannot be read is not taken as withdrawn.
+func TestCorruptPublication(t *testing.T) {
+	for name, value := range map[string][]byte{"empty": {}, "cut off": {9, 'a'}, "nonsense": append([]byte{0}, make([]byte, 180)...)} {
+		dir, h := t.TempDir(), cas.Hash{1}
+		c := open(t, dir)
+		publish(t, c, object(h), first(t, h))
+		closed(t, c)
+		edit(t, dir, "publications", append(h[:], "alice"...), value)
+		c = open(t, dir)
+		if _, err := c.Publications(t.Context(), h); !errors.Is(err, cas.ErrCorrupt) {
+			t.Errorf("%s: %v", name, err)
+		}
+		bob := say(t, mesh.Publication{Object: h, Owner: "bob", Sequence: 1, Created: created}, "")
+		if _, err := c.Publish(t.Context(), object(h), bob); !errors.Is(err, cas.ErrCorrupt) {
+			t.Errorf("%s: %v", name, err)
+		}
+		want(t, c, record(h))
+		closed(t, c)
+	}
 }
 
 func TestNoFile(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := catalog.Open(filepath.Join(dir, "missing")); err == nil {
+	if _, err := catalog.Open(filepath.Join(dir, "missing"), nodeKey(t)); err == nil {
 		t.Error("no directory")
 	}
 	if err := os.WriteFile(filepath.Join(dir, catalog.File), []byte(strings.Repeat("no database", 2000)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := catalog.Open(dir); err == nil {
+	if _, err := catalog.Open(dir, nodeKey(t)); err == nil {
 		t.Error("another kind of file")
 	}
 }
@@ -105,7 +139,11 @@ func TestMain(m *testing.M) {
 
 // fill puts records for ever and says so after each.
 func fill(dir string) error {
-	c, err := catalog.Open(dir)
+	key, err := mesh.NewSecret()
+	if err != nil {
+		return err
+	}
+	c, err := catalog.Open(dir, key)
 	if err != nil {
 		return err
 	}
@@ -116,7 +154,11 @@ func fill(dir string) error {
 				var h cas.Hash
 				h[0] = byte(w + 1)
 				binary.BigEndian.PutUint64(h[1:], n)
-				if err := c.Put(context.Background(), record(h)); err != nil {
+				p, err := mesh.Publication{Object: h, Owner: "alice", Sequence: 1, Created: created}.Sign(key)
+				if err == nil {
+					_, err = c.Publish(context.Background(), object(h), catalog.Change{Publication: catalog.Publication{Publication: p, Name: "a.txt"}})
+				}
+				if err != nil {
 					errs <- err
 					return
 				}
@@ -170,6 +212,9 @@ func TestKill(t *testing.T) {
 		for h := range acknowledged {
 			if got, err := c.Get(t.Context(), h); err != nil || got != record(h) {
 				t.Fatalf("acknowledged and lost: %s: %v", h, err)
+			}
+			if said, err := c.Publications(t.Context(), h); err != nil || len(said) != 1 || said[0].Verify() != nil {
+				t.Fatalf("acknowledged and lost: %s: %v, %v", h, said, err)
 			}
 		}
 		closed(t, c)

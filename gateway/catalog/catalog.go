@@ -1,6 +1,23 @@
 // Package catalog is the list of objects that a node has accepted: what its
 // owners want kept, and how. A chunk that no object on the list names may be
-// collected, so a record is durable when Put returns.
+// collected, so what is written is durable when a call returns.
+//
+// # Publications
+//
+// An object is on the list while at least one owner has it published. What an
+// owner says is a signed mesh.Publication; there is one per object and owner,
+// and a later one replaces it. The record of an object is derived from those
+// that are not withdrawn, in the same transaction: the oldest gives owner, name
+// and time, all of them together the policy (see mesh.Policy.Max). A withdrawn
+// publication stays for TombstoneAge, so that an older word about the same
+// does not come back.
+//
+// A publication whose policy is over counts until somebody withdraws it: the
+// list has no clock.
+//
+// Whoever publishes says which publication he replaces. If there is another
+// one by then, nothing happens, and he looks again (ErrChanged): no word is
+// lost between two that are spoken at the same time.
 //
 // # Durability
 //
@@ -10,7 +27,8 @@
 // repaired. Writers that come within commitDelay share one transaction, and so
 // its two syncs (db.Batch). The file itself is locked against a second
 // process. Records carry a version; a file or a record of a newer one is
-// refused and not guessed at.
+// refused and not guessed at. A file of the previous format is converted when
+// it is opened, in steps, each of them a transaction: see migrate.go.
 package catalog
 
 import (
@@ -18,34 +36,68 @@ import (
 	"errors"
 	"fmt"
 	"time"
-	"unicode/utf8"
 
 	"inos.dev/edge/cas"
-	"inos.dev/edge/mesh"
 )
 
-// Catalog keeps a Record per object. All methods may be called at the same
-// time. contract_test.go has the suite that every implementation passes.
+var (
+	// ErrChanged says: an owner's publication is not the one that was to be
+	// replaced. Look again.
+	ErrChanged = errors.New("the publication has changed meanwhile")
+	// ErrOwners says: too many owners have an object published, or had it of
+	// late.
+	ErrOwners = errors.New("too many owners have published this object")
+	// ErrRecord says: a record is outside of its limits.
+	ErrRecord = errors.New("not a possible record")
+)
+
+// Limits of a Catalog.
+const (
+	// MaxList is the most records that List returns at once.
+	MaxList = 1000
+	// MaxOwners is the most owners of one object, with those who have withdrawn
+	// it of late.
+	MaxOwners = 1000
+	// TombstoneAge is how long a withdrawn publication is remembered.
+	TombstoneAge = 30 * 24 * time.Hour
+	// MaxTombstones is the most of them; more, and the oldest are forgotten
+	// before their time.
+	MaxTombstones = 1 << 20
+	// purgeStep is how many more tombstones a change takes along than it makes.
+	purgeStep = 4
+)
+
+// Catalog keeps a Record and its publications per object. All methods may be
+// called at the same time. contract_test.go has the suite that every
+// implementation passes.
 type Catalog interface {
 	// Get returns the record of an object, or cas.ErrNotFound.
 	Get(ctx context.Context, h cas.Hash) (Record, error)
-	// Put keeps r, durably when it returns. If the object is on the list, the
-	// two are merged as Record.Merge says. Errors: ErrRecord,
-	// mesh.ErrPolicy.
-	Put(ctx context.Context, r Record) error
-	// Delete takes an object off the list, or answers cas.ErrNotFound.
-	Delete(ctx context.Context, h cas.Hash) error
 	// List returns the records behind after, by hash, the first limit of
 	// them: 1 … MaxList, more is taken as MaxList. Fewer than that is the
 	// end. The zero Hash starts the list.
 	List(ctx context.Context, after cas.Hash, limit int) ([]Record, error)
-	// SetPolicy replaces the policy of an object and returns its new record.
-	// Errors: cas.ErrNotFound, mesh.ErrPolicy.
-	SetPolicy(ctx context.Context, h cas.Hash, p mesh.Policy) (Record, error)
+	// Publications returns what owners say about an object: first those that
+	// have it published, the oldest first, then those that have withdrawn it.
+	Publications(ctx context.Context, h cas.Hash) ([]Publication, error)
+	// Publish takes in what owners say about one object, all of it or nothing,
+	// and returns the object's record, durably when it returns. The zero Record
+	// is one that is off the list. about describes the object as Record says;
+	// withdrawals do not need more of it than the hash. Without changes it only
+	// describes the object anew. The caller has verified the publications. Errors: ErrChanged, ErrOwners, ErrRecord,
+	// mesh.ErrPublication, mesh.ErrPolicy.
+	Publish(ctx context.Context, about Record, changes ...Change) (Record, error)
+	// SetChecked notes that the digests of an object are right:
+	// cas.ErrNotFound.
+	SetChecked(ctx context.Context, h cas.Hash) error
 }
 
-// MaxList is the most records that List returns at once.
-const MaxList = 1000
+// Change is a publication on its way in.
+type Change struct {
+	Publication
+	// Previous is the sequence of the one that it replaces; 0: there is none.
+	Previous uint64
+}
 
 // listLimit is the limit that List works with.
 func listLimit(n int) (int, error) {
@@ -55,88 +107,6 @@ func listLimit(n int) (int, error) {
 	return min(n, MaxList), nil
 }
 
-// Limits of a Record.
-const (
-	MaxName  = 255 // bytes
-	MaxOwner = 128 // bytes
-)
-
-// ErrRecord says: a record is outside of its limits.
-var ErrRecord = errors.New("not a possible record")
-
-// Record is one object on the list.
-type Record struct {
-	Hash      cas.Hash // of the root manifest
-	Kind      cas.Kind // file or directory
-	Size      int64    // raw bytes
-	Encoded   int64    // stored bytes of its pieces
-	Pieces    int64
-	MediaType string // of a file
-	Name      string // what its owner calls it; a hint, perhaps empty
-	Owner     string // subject of the token it came with
-	Created   time.Time
-	Policy    mesh.Policy
-	// DigestChecked is set if this node computed or checked the digests of the
-	// whole object: until then they are its publisher's claim.
-	DigestChecked bool
-}
-
-// Validate checks the limits of r, except that its policy may be over.
-func (r Record) Validate() error {
-	switch {
-	case r.Hash.IsZero():
-		return fmt.Errorf("%w: no hash", ErrRecord)
-	case r.Kind != cas.KindFile && r.Kind != cas.KindDirectory:
-		return fmt.Errorf("%w: an object is a file or a directory, not a %v", ErrRecord, r.Kind)
-	case r.Size < 0 || r.Encoded < 0 || r.Pieces < 0:
-		return fmt.Errorf("%w: negative sizes", ErrRecord)
-	case len(r.MediaType) > cas.MaxMediaType || !utf8.ValidString(r.MediaType):
-		return fmt.Errorf("%w: its media type is malformed", ErrRecord)
-	case len(r.Name) > MaxName || !utf8.ValidString(r.Name):
-		return fmt.Errorf("%w: a name is at most %d bytes of UTF-8", ErrRecord, MaxName)
-	case len(r.Owner) > MaxOwner || !utf8.ValidString(r.Owner):
-		return fmt.Errorf("%w: an owner is at most %d bytes of UTF-8", ErrRecord, MaxOwner)
-	case r.Created.IsZero() || !storable(r.Created):
-		return fmt.Errorf("%w: the time of its creation is missing or absurd", ErrRecord)
-	}
-	return r.Policy.Check()
-}
-
-// Merge returns what stands on the list after r is put where old was. The
-// object stays its first owner's and keeps its older time; a digest once
-// checked stays checked; a name or a policy that r does not give stays.
-func (r Record) Merge(old Record) Record {
-	r.Owner = old.Owner
-	if old.Created.Before(r.Created) {
-		r.Created = old.Created
-	}
-	if r.Name == "" {
-		r.Name = old.Name
-	}
-	if r.Policy == (mesh.Policy{}) {
-		r.Policy = old.Policy
-	}
-	r.DigestChecked = r.DigestChecked || old.DigestChecked
-	return r
-}
-
-// normal is r as every implementation returns it: times in UTC, to the
-// microsecond, without a monotonic clock, so that records compare.
-func (r Record) normal() Record {
-	r.Created = normalTime(r.Created)
-	r.Policy.Expires = normalTime(r.Policy.Expires)
-	return r
-}
-
-func normalTime(t time.Time) time.Time {
-	if t.IsZero() {
-		return time.Time{}
-	}
-	return t.UTC().Truncate(time.Microsecond)
-}
-
-// storable reports a time that a record's text can hold.
-func storable(t time.Time) bool {
-	y := t.UTC().Year()
-	return 1970 <= y && y <= 9999
+func notFound(h cas.Hash) error {
+	return fmt.Errorf("%w: object %s is not on the list", cas.ErrNotFound, h)
 }

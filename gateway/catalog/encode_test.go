@@ -16,16 +16,18 @@ import (
 func FuzzDecode(f *testing.F) {
 	h := cas.Hash{1}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		r, err := decode(h, b)
-		if err != nil {
-			if !errors.Is(err, cas.ErrCorrupt) {
-				t.Fatalf("error %v, want ErrCorrupt", err)
+		for version, decode := range map[int]func(cas.Hash, []byte) (Record, error){recordVersion: decode, oldVersion: decodeOld} {
+			r, err := decode(h, b)
+			if err != nil {
+				if !errors.Is(err, cas.ErrCorrupt) {
+					t.Fatalf("error %v, want ErrCorrupt", err)
+				}
+				continue
 			}
-			return
-		}
-		again, err := encode(r)
-		if err != nil || !bytes.Equal(again, b) {
-			t.Fatalf("%s became %s, %v", b, again, err)
+			again, err := encodeVersion(r, version)
+			if err != nil || !bytes.Equal(again, b) {
+				t.Fatalf("%s became %s, %v", b, again, err)
+			}
 		}
 	})
 }
@@ -33,7 +35,7 @@ func FuzzDecode(f *testing.F) {
 func TestEncodeDecode(t *testing.T) {
 	name := rapid.StringN(0, -1, 120)
 	moment := rapid.Custom(func(t *rapid.T) time.Time {
-		return time.Unix(rapid.Int64Range(0, 253_402_300_799).Draw(t, "s"), rapid.Int64Range(0, 999_999_999).Draw(t, "ns"))
+		return time.Unix(rapid.Int64Range(1, 253_402_300_799).Draw(t, "s"), rapid.Int64Range(0, 999_999_999).Draw(t, "ns"))
 	})
 	rapid.Check(t, func(t *rapid.T) {
 		r := Record{
@@ -42,7 +44,8 @@ func TestEncodeDecode(t *testing.T) {
 			MediaType: name.Draw(t, "type"), Name: name.Draw(t, "name"), Owner: name.Draw(t, "owner"),
 			Created: moment.Draw(t, "created"), DigestChecked: rapid.Bool().Draw(t, "checked"),
 			Policy: mesh.Policy{RF: rapid.IntRange(0, mesh.MaxRF).Draw(t, "rf"), MaxRF: rapid.SampledFrom([]int{0, mesh.MaxRF, mesh.LimitRF}).Draw(t, "max"),
-				Tier: rapid.SampledFrom([]mesh.Tier{mesh.AnyTier, mesh.Hot, mesh.Cold}).Draw(t, "tier"), Expires: moment.Draw(t, "expires")},
+				Tier: rapid.SampledFrom([]mesh.Tier{mesh.AnyTier, mesh.Hot, mesh.Cold}).Draw(t, "tier"), Expires: moment.Draw(t, "expires"), PriceCap: rapid.Int64Range(0, mesh.LimitPrice).Draw(t, "cap")},
+			Owners: rapid.IntRange(1, MaxOwners).Draw(t, "owners"), NextOver: moment.Draw(t, "over"),
 		}.normal()
 		if err := r.Validate(); err != nil {
 			t.Fatal(err)
@@ -58,7 +61,7 @@ func TestEncodeDecode(t *testing.T) {
 }
 
 func TestDecodeRefuses(t *testing.T) {
-	r := Record{Hash: cas.Hash{1}, Kind: cas.KindFile, Created: time.Unix(1, 0).UTC()}
+	r := Record{Hash: cas.Hash{1}, Kind: cas.KindFile, Created: time.Unix(1, 0).UTC(), Owners: 1}
 	good, err := encode(r)
 	if err != nil {
 		t.Fatal(err)
@@ -68,9 +71,11 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 	for name, b := range map[string][]byte{
 		"empty":         {},
-		"newer version": bytes.Replace(good, []byte(`"v":1`), []byte(`"v":2`), 1),
-		"unknown field": bytes.Replace(good, []byte(`"v":1`), []byte(`"v":1,"x":1`), 1),
-		"twice":         bytes.Replace(good, []byte(`"v":1`), []byte(`"v":1,"v":1`), 1),
+		"newer version": bytes.Replace(good, []byte(`"v":2`), []byte(`"v":3`), 1),
+		"older version": bytes.Replace(good, []byte(`"v":2`), []byte(`"v":1`), 1),
+		"nobody's":      bytes.Replace(good, []byte(`,"owners":1`), nil, 1),
+		"unknown field": bytes.Replace(good, []byte(`"v":2`), []byte(`"v":2,"x":1`), 1),
+		"twice":         bytes.Replace(good, []byte(`"v":2`), []byte(`"v":2,"v":2`), 1),
 		"spaces":        append([]byte(" "), good...),
 		"trailing":      append(bytes.Clone(good), '\n'),
 		"negative":      bytes.Replace(good, []byte(`"size":0`), []byte(`"size":-1`), 1),
@@ -80,4 +85,18 @@ func TestDecodeRefuses(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// FuzzDecodePublication: what decodes is what encodePublication writes, byte
+// for byte.
+func FuzzDecodePublication(f *testing.F) {
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p, err := decodePublication(b)
+		if err != nil {
+			return
+		}
+		if again := encodePublication(p); !bytes.Equal(again, b) || len(p.Name) > MaxName {
+			t.Fatalf("%x became %x", b, again)
+		}
+	})
 }

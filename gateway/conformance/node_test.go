@@ -16,6 +16,7 @@ import (
 	"inos.dev/edge/gateway/content"
 	"inos.dev/edge/gateway/rpc"
 	"inos.dev/edge/gateway/upload"
+	"inos.dev/edge/mesh"
 )
 
 // node is the server to judge: a gateway over an empty store in memory, with
@@ -26,7 +27,11 @@ func node(dir string, opts ...connect.HandlerOption) (*http.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := content.New(content.Config{Store: store, Keeper: keeper{store}, Catalog: new(catalog.Memory)})
+	key, err := mesh.NewSecret()
+	if err != nil {
+		return nil, err
+	}
+	c, err := content.New(content.Config{Store: store, Keeper: keeper{store}, Catalog: new(catalog.Memory), Key: key})
 	if err != nil {
 		return nil, err
 	}

@@ -11,13 +11,12 @@ import (
 	"inos.dev/edge/cas"
 	"inos.dev/edge/cas/dag"
 	"inos.dev/edge/gateway/catalog"
-	"inos.dev/edge/mesh"
 )
 
 // Collected is what one collection did.
 type Collected struct {
 	Objects int   // live objects
-	Expired int   // objects taken off the list since their time was over
+	Expired int   // objects taken off the list since the time of all their publications was over
 	Live    int   // chunks that they hold
 	Chunks  int   // chunks deleted
 	Bytes   int64 // their stored bytes
@@ -82,20 +81,15 @@ func (c *Content) mark(ctx context.Context, live *hashSet, done *Collected) erro
 	})
 }
 
-// expire takes an object off the list if its time is over, by what the list
-// says at that moment.
+// expire withdraws the publications of an object whose time is over. gone is
+// true if none is left.
 func (c *Content) expire(ctx context.Context, r catalog.Record) (gone bool, err error) {
-	over := func(p mesh.Policy) bool { return !p.Expires.IsZero() && p.Expires.Before(time.Now()) }
-	if !over(r.Policy) {
+	now := time.Now()
+	if r.NextOver.IsZero() || r.NextOver.After(now) {
 		return false, nil
 	}
-	c.list.Lock()
-	defer c.list.Unlock()
-	now, err := c.cfg.Catalog.Get(ctx, r.Hash)
-	if err != nil || !over(now.Policy) {
-		return err != nil, ignoreNotFound(err)
-	}
-	return true, c.cfg.Catalog.Delete(ctx, r.Hash)
+	left, err := c.withdraw(ctx, r.Hash, func(p catalog.Publication) bool { return p.Policy.Over(now) })
+	return left.Owners == 0, err
 }
 
 // eachObject calls f for every object on the list, page by page.

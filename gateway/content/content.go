@@ -23,6 +23,7 @@ import (
 	"inos.dev/edge/cas"
 	"inos.dev/edge/cas/brotli"
 	"inos.dev/edge/gateway/catalog"
+	"inos.dev/edge/mesh"
 	"inos.dev/edge/mesh/exchange"
 )
 
@@ -47,15 +48,23 @@ type Keeper interface {
 // given time; it says how many, and their stored bytes.
 type Sweep func(ctx context.Context, live func(cas.Hash) bool, before time.Time) (chunks int, bytes int64, err error)
 
-// Config says what a Content works on. Store, Catalog and Keeper are
+// Payers is told of every object whose publications have changed;
+// *payer.Table is one.
+type Payers interface {
+	Changed(ctx context.Context, h cas.Hash)
+}
+
+// Config says what a Content works on. Store, Catalog, Keeper and Key are
 // required.
 type Config struct {
 	Store   cas.Store
 	Keeper  Keeper
 	Catalog catalog.Catalog
-	Filler  Filler // nil: what is not here is not to be had
-	Deny    *Deny  // nil: nothing is denied
-	Sweep   Sweep  // nil: Collect is an error
+	Key     mesh.Secret // the node's: it signs for owners who have shown their token
+	Filler  Filler      // nil: what is not here is not to be had
+	Deny    *Deny       // nil: nothing is denied
+	Sweep   Sweep       // nil: Collect is an error
+	Payers  Payers      // nil: nobody needs to know
 
 	// Decoders is how many chunks are decoded or checked at once for clients.
 	// Default GOMAXPROCS.
@@ -76,8 +85,8 @@ type Config struct {
 }
 
 func (c *Config) validate() error {
-	if c.Store == nil || c.Catalog == nil || c.Keeper == nil {
-		return errors.New("content: Store, Keeper and Catalog are required")
+	if c.Store == nil || c.Catalog == nil || c.Keeper == nil || c.Key == (mesh.Secret{}) {
+		return errors.New("content: Store, Keeper, Catalog and Key are required")
 	}
 	if c.Decoders < 0 || c.DecodedBytes < 0 || c.HeldBytes < 0 || c.ManifestBytes < 0 || c.Grace < 0 {
 		return errors.New("content: limits must not be negative; 0 means the default")
@@ -111,10 +120,6 @@ type Content struct {
 	manifests *manifestCache
 	checks    chan cas.Hash // objects whose digests are to be checked, see Run
 	holds     *holds        // bytes in memory that answers hold
-	// list is held for reading by who writes a record, and for writing by who
-	// looks at one before: nobody puts back what was removed, or removes what
-	// was prolonged.
-	list sync.RWMutex
 	// collecting is held by the one collection that runs.
 	collecting sync.Mutex
 }

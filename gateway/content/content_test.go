@@ -103,7 +103,11 @@ type room struct {
 func newRoom(t *testing.T, change func(*content.Config)) *room {
 	t.Helper()
 	r := &room{shelf: newShelf(t), catalog: new(catalog.Memory)}
-	cfg := content.Config{Store: r.shelf, Keeper: r.shelf, Catalog: r.catalog, Sweep: r.shelf.sweep, Logger: slog.New(slog.DiscardHandler)}
+	key, err := mesh.NewSecret()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := content.Config{Store: r.shelf, Keeper: r.shelf, Catalog: r.catalog, Key: key, Sweep: r.shelf.sweep, Logger: slog.New(slog.DiscardHandler)}
 	if change != nil {
 		change(&cfg)
 	}
@@ -379,7 +383,7 @@ func TestCollect(t *testing.T) {
 		}
 	}
 	soon := mesh.Policy{Expires: time.Now().Add(50 * time.Millisecond)}
-	if _, err := r.SetPolicy(t.Context(), expired.Hash, soon); err != nil {
+	if _, err := r.SetPolicy(t.Context(), expired.Hash, "a", soon); err != nil {
 		t.Fatal(err)
 	}
 	done, err := r.Collect(t.Context())

@@ -14,12 +14,12 @@ import (
 	"inos.dev/edge/mesh"
 )
 
-// Commit puts an object on the list.
+// Commit publishes an object.
 type Commit struct {
 	Hash   cas.Hash
 	Owner  string       // subject of the token
-	Name   string       // what the owner calls it; a hint
-	Policy *mesh.Policy // nil keeps what is set, or means the defaults
+	Name   string       // what the owner calls it; a hint. Empty keeps the one that is set
+	Policy *mesh.Policy // nil keeps what this owner has set, or means the defaults
 	// Written is set if this node has just cut and hashed the object itself:
 	// nothing has to be checked then.
 	Written *dag.Object
@@ -29,8 +29,10 @@ type Commit struct {
 }
 
 // Commit checks that all of an object is here (unless this node wrote it) and
-// puts it on the list. Errors: *MissingError, cas.ErrNotFound for the root
-// itself, cas.ErrNotObject, cas.ErrCorrupt, cas.ErrDenied.
+// publishes it for its owner. created is true if it was not on the list. What
+// this owner has published just so is left as it is. Errors: *MissingError,
+// cas.ErrNotFound for the root itself, cas.ErrNotObject, cas.ErrCorrupt,
+// cas.ErrDenied, mesh.ErrPolicy, catalog.ErrOwners.
 func (c *Content) Commit(ctx context.Context, req Commit) (r catalog.Record, created bool, err error) {
 	if req.Policy != nil {
 		if err := req.Policy.Validate(time.Now()); err != nil {
@@ -41,26 +43,19 @@ func (c *Content) Commit(ctx context.Context, req Commit) (r catalog.Record, cre
 	if err != nil {
 		return catalog.Record{}, false, err
 	}
-	_, err = c.cfg.Catalog.Get(ctx, o.Hash)
-	if err != nil && !errors.Is(err, cas.ErrNotFound) {
+	r, created, err = c.publish(ctx, catalog.Record{Hash: o.Hash, Kind: o.Kind, Size: o.Size, Encoded: o.Encoded, Pieces: o.Pieces,
+		MediaType: o.MediaType, DigestChecked: checked}, req)
+	if err != nil {
 		return catalog.Record{}, false, err
 	}
-	created = err != nil
-	r = catalog.Record{Hash: o.Hash, Kind: o.Kind, Size: o.Size, Encoded: o.Encoded, Pieces: o.Pieces, MediaType: o.MediaType,
-		Name: clip(req.Name), Owner: req.Owner, Created: time.Now(), DigestChecked: checked}
-	if req.Policy != nil {
-		r.Policy = *req.Policy
-	}
-	if err := c.putRecord(ctx, r); err != nil {
-		return catalog.Record{}, false, err
-	}
-	if r, err = c.cfg.Catalog.Get(ctx, o.Hash); err != nil {
-		return catalog.Record{}, false, err
-	}
-	if !r.DigestChecked {
+	switch {
+	case r.DigestChecked:
+	case checked:
+		r.DigestChecked, err = true, ignoreNotFound(c.cfg.Catalog.SetChecked(ctx, r.Hash))
+	default:
 		c.checkLater(r.Hash)
 	}
-	return r, created, nil
+	return r, created, err
 }
 
 // clip makes a hint at a name fit a record: what is too long or no text is
@@ -118,27 +113,6 @@ func (c *Content) Objects(ctx context.Context, after cas.Hash, limit int) ([]cat
 	return c.cfg.Catalog.List(ctx, after, limit)
 }
 
-// Remove takes an object off the list. Its chunks go with the next collection
-// after the grace time, unless others hold them.
-func (c *Content) Remove(ctx context.Context, h cas.Hash) error {
-	c.list.Lock()
-	defer c.list.Unlock()
-	return c.cfg.Catalog.Delete(ctx, h)
-}
-
-func (c *Content) putRecord(ctx context.Context, r catalog.Record) error {
-	c.list.RLock()
-	defer c.list.RUnlock()
-	return c.cfg.Catalog.Put(ctx, r)
-}
-
-// SetPolicy replaces the policy of an object on the list.
-func (c *Content) SetPolicy(ctx context.Context, h cas.Hash, p mesh.Policy) (catalog.Record, error) {
-	c.list.RLock()
-	defer c.list.RUnlock()
-	return c.cfg.Catalog.SetPolicy(ctx, h, p)
-}
-
 // DigestChecked reports whether this node computed or checked the digests of
 // the whole object.
 func (c *Content) DigestChecked(ctx context.Context, h cas.Hash) bool {
@@ -187,28 +161,14 @@ func (c *Content) checkDigests(ctx context.Context, h cas.Hash) {
 	err := c.digestsFit(ctx, h)
 	switch {
 	case err == nil:
-		err = c.markChecked(ctx, h)
+		err = ignoreNotFound(c.cfg.Catalog.SetChecked(ctx, h))
 	case errors.Is(err, cas.ErrCorrupt):
 		c.cfg.Logger.Error("an object is not what its manifest says: taken off the list", "object", h.String(), "error", err)
-		err = ignoreNotFound(c.Remove(ctx, h))
+		err = ignoreNotFound(c.RemoveAll(ctx, h))
 	}
 	if err != nil && ctx.Err() == nil {
 		c.cfg.Logger.Warn("the digests of an object could not be checked", "object", h.String(), "error", err)
 	}
-}
-
-// markChecked records that an object's digests are right, unless it was taken
-// off the list meanwhile.
-func (c *Content) markChecked(ctx context.Context, h cas.Hash) error {
-	c.list.Lock()
-	defer c.list.Unlock()
-	r, err := c.cfg.Catalog.Get(ctx, h)
-	if err != nil {
-		return ignoreNotFound(err)
-	}
-	r.DigestChecked = true
-	r.Policy = mesh.Policy{} // keep the one that is set by now
-	return c.cfg.Catalog.Put(ctx, r)
 }
 
 func ignoreNotFound(err error) error {

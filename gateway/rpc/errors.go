@@ -13,10 +13,12 @@ import (
 
 	"inos.dev/edge/cas"
 	"inos.dev/edge/gateway/auth"
+	"inos.dev/edge/gateway/catalog"
 	"inos.dev/edge/gateway/credit"
 	"inos.dev/edge/gateway/credit/delivery"
 	"inos.dev/edge/gateway/credit/ledger"
 	"inos.dev/edge/gateway/credit/pledge"
+	"inos.dev/edge/gateway/event"
 	"inos.dev/edge/mesh"
 	"inos.dev/edge/mesh/exchange"
 	casv1 "inos.dev/edge/proto/gen/inos/cas/v1"
@@ -54,6 +56,7 @@ var faces = []face{
 	{is: cas.ErrNotCanonical, code: connect.CodeInvalidArgument, reason: "NOT_CANONICAL"},
 	{is: cas.ErrShape, code: connect.CodeInvalidArgument, reason: "NOT_BR1"},
 	{is: mesh.ErrPolicy, code: connect.CodeInvalidArgument, reason: "BAD_POLICY"},
+	{is: catalog.ErrOwners, code: connect.CodeResourceExhausted, reason: "TOO_MANY_OWNERS"},
 	{is: cas.ErrTooLarge, code: connect.CodeInvalidArgument, reason: "TOO_LARGE"},
 	{is: cas.ErrNotObject, code: connect.CodeNotFound, reason: "NOT_AN_OBJECT"},
 	{is: credit.ErrOutOfCredit, code: connect.CodeUnavailable, reason: "PUBLISHER_OUT_OF_CREDIT"},
@@ -81,6 +84,12 @@ var faces = []face{
 	{is: cas.ErrNotFound, code: connect.CodeNotFound, reason: "NOT_FOUND"},
 	{is: cas.ErrNoSpace, code: connect.CodeResourceExhausted, reason: "NO_ROOM", say: errNoSpace},
 	{is: cas.ErrCorrupt, code: connect.CodeDataLoss, reason: "CORRUPT"},
+	{is: event.ErrName, code: connect.CodeInvalidArgument, reason: "BAD_EVENT"},
+	{is: event.ErrEvent, code: connect.CodeInvalidArgument, reason: "BAD_EVENT"},
+	{is: event.ErrTransition, code: connect.CodeFailedPrecondition, reason: "ILLEGAL_TRANSITION"},
+	{is: event.ErrForeign, code: connect.CodePermissionDenied, reason: "FOREIGN_EVENT"},
+	{is: event.ErrTooMany, code: connect.CodeResourceExhausted, reason: "TOO_MANY_STREAMS"},
+	{is: event.ErrClosed, code: connect.CodeUnavailable, reason: "DRAINING"},
 	{is: context.DeadlineExceeded, code: connect.CodeDeadlineExceeded, say: errDeadline},
 	{is: context.Canceled, code: connect.CodeCanceled, say: errCanceled},
 }

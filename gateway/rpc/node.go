@@ -61,23 +61,28 @@ type PutResult struct {
 }
 
 // Objects is the node's list of objects. All methods may be called at the
-// same time. Who calls is in ctx; those that change something answer
-// auth.ErrForbidden for what belongs to another.
+// same time. Who calls is in ctx, and those that change something change what
+// that one has published.
 type Objects interface {
-	// Commit puts an object on the list, once all its chunks are here; those
-	// that are not are an error with the method MissingChunks (see errors.go).
-	// A nil policy, and an empty name, keep what is set. created is false if
-	// it was on the list before.
+	// Commit publishes an object for the caller, once all its chunks are here;
+	// those that are not are an error with the method MissingChunks (see
+	// errors.go). A nil policy, and an empty name, keep what the caller has set.
+	// created is false if it was on the list before, by whomever. Errors:
+	// mesh.ErrPolicy, catalog.ErrOwners.
 	Commit(ctx context.Context, h cas.Hash, name string, policy *mesh.Policy) (r catalog.Record, created bool, err error)
 	// Object returns one object, or cas.ErrNotFound, or cas.ErrDenied.
 	Object(ctx context.Context, h cas.Hash) (catalog.Record, error)
 	// Objects returns up to limit objects whose hashes are greater than after,
 	// ascending; fewer are the end. The zero hash is before all others.
 	Objects(ctx context.Context, after cas.Hash, limit int) ([]catalog.Record, error)
-	// Remove takes an object off the list, or answers cas.ErrNotFound.
+	// Remove withdraws the caller's publication of an object, and with the last
+	// one the object is off the list. An administrator who has none withdraws
+	// all. Errors: cas.ErrNotFound, auth.ErrForbidden if only others have it
+	// published.
 	Remove(ctx context.Context, h cas.Hash) error
-	// SetPolicy replaces the policy of an object: cas.ErrNotFound,
-	// mesh.ErrPolicy.
+	// SetPolicy replaces the policy of the caller's publication, or the oldest
+	// one's if an administrator asks who has none; the object's is the maximum
+	// over all. Errors: cas.ErrNotFound, mesh.ErrPolicy, auth.ErrForbidden.
 	SetPolicy(ctx context.Context, h cas.Hash, p mesh.Policy) (catalog.Record, error)
 }
 
