@@ -57,11 +57,28 @@ func (s *creditService) GetBalance(ctx context.Context, req *creditv1.GetBalance
 	if err != nil {
 		return nil, err
 	}
-	a, err := s.Books.Account(ctx, name)
+	a, err := s.account(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	return &creditv1.GetBalanceResponse{Account: encodeAccount(a)}, nil
+	return &creditv1.GetBalanceResponse{Account: a}, nil
+}
+
+// account tells of an account as all gateways know it.
+func (s *creditService) account(ctx context.Context, name credit.Account) (*creditv1.Account, error) {
+	b, err := s.Books.Balance(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	terms, err := s.Books.Terms(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	a := encodeAccount(name, b.Local, terms)
+	if s.Shared {
+		a.Shared, a.Balance, a.Stale = true, int64(b.Shared), !b.Known
+	}
+	return a, nil
 }
 
 func (s *creditService) ListAccounts(ctx context.Context, req *creditv1.ListAccountsRequest) (*creditv1.ListAccountsResponse, error) {
@@ -69,16 +86,20 @@ func (s *creditService) ListAccounts(ctx context.Context, req *creditv1.ListAcco
 	if err != nil {
 		return nil, err
 	}
-	list, err := s.Books.Accounts(ctx, after, n)
+	list, err := s.Ledger.Accounts(ctx, after, n)
 	if err != nil {
 		return nil, err
 	}
 	resp := &creditv1.ListAccountsResponse{}
 	if len(list) == n {
-		resp.NextPageToken = encodeAccountToken(list[n-1].Name)
+		resp.NextPageToken = encodeAccountToken(list[n-1].Account)
 	}
 	for _, a := range list {
-		resp.Accounts = append(resp.Accounts, encodeAccount(a))
+		terms, err := s.Books.Terms(ctx, a.Account)
+		if err != nil {
+			return nil, err
+		}
+		resp.Accounts = append(resp.Accounts, encodeAccount(a.Account, a.State, terms))
 	}
 	return resp, nil
 }
@@ -92,17 +113,17 @@ func (s *creditService) GetStatement(ctx context.Context, req *creditv1.GetState
 	if err != nil {
 		return nil, err
 	}
-	lines, next, err := s.Books.Statement(ctx, name, ledger.Cursor(req.GetPageToken()), n)
+	lines, next, err := s.Ledger.Statement(ctx, name, ledger.Cursor(req.GetPageToken()), n)
 	if err != nil {
 		return nil, err
 	}
-	a, err := s.Books.Account(ctx, name)
+	b, err := s.Books.Balance(ctx, name)
 	if err != nil {
 		return nil, err
 	}
 	resp := &creditv1.GetStatementResponse{
 		Account: string(name), NextPageToken: string(next),
-		AttestedBytes: a.State.Attested, UnattestedBytes: a.State.Served - a.State.Attested,
+		AttestedBytes: b.Local.Attested, UnattestedBytes: b.Local.Served - b.Local.Attested,
 	}
 	for i := range lines {
 		resp.Lines = append(resp.Lines, encodeLine(&lines[i]))
@@ -115,16 +136,19 @@ func (s *creditService) Grant(ctx context.Context, req *creditv1.GrantRequest) (
 	if err != nil {
 		return nil, err
 	}
-	seq, again, err := s.Books.Grant(ctx, req.GetIdempotencyKey(), to, amount, req.GetNote())
+	seq, again, err := s.Books.Grant(ctx, grantID(req.GetIdempotencyKey()), to, amount, req.GetNote())
 	if err != nil {
 		return nil, err
 	}
-	a, err := s.Books.Account(ctx, to)
+	a, err := s.account(ctx, to)
 	if err != nil {
 		return nil, err
 	}
-	return &creditv1.GrantResponse{Seq: seq, Again: again, Account: encodeAccount(a)}, nil
+	return &creditv1.GrantResponse{Seq: seq, Again: again, Account: a}, nil
 }
+
+// grantID keeps the keys of grants apart from the ids of other records.
+func grantID(key string) string { return "grant/" + key }
 
 func (s *creditService) SetTerms(ctx context.Context, req *creditv1.SetTermsRequest) (*creditv1.SetTermsResponse, error) {
 	named, whenEmpty, debt, err := decodeSetTerms(req)
@@ -143,11 +167,11 @@ func (s *creditService) SetTerms(ctx context.Context, req *creditv1.SetTermsRequ
 	if err := s.Books.SetTerms(ctx, name, whenEmpty, debt); err != nil {
 		return nil, err
 	}
-	a, err := s.Books.Account(ctx, name)
+	a, err := s.account(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	return &creditv1.SetTermsResponse{Account: encodeAccount(a)}, nil
+	return &creditv1.SetTermsResponse{Account: a}, nil
 }
 
 func (s *creditService) GetPrices(context.Context, *creditv1.GetPricesRequest) (*creditv1.GetPricesResponse, error) {
@@ -156,7 +180,7 @@ func (s *creditService) GetPrices(context.Context, *creditv1.GetPricesRequest) (
 
 func (s *creditService) Audit(ctx context.Context, _ *creditv1.AuditRequest) (*creditv1.AuditResponse, error) {
 	start := time.Now()
-	report, err := s.Credits.Audit(ctx)
+	report, err := s.Ledger.Audit(ctx)
 	if err != nil {
 		return nil, err
 	}

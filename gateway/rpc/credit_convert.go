@@ -12,26 +12,19 @@ import (
 	creditv1 "inos.dev/edge/proto/gen/inos/credit/v1"
 )
 
-func encodeAccount(a Account) *creditv1.Account {
-	balance := a.State.Balance
-	if a.Shared {
-		balance = a.Balance
-	}
+// encodeAccount tells of an account by one node's journal.
+func encodeAccount(name credit.Account, st credit.State, terms credit.Terms) *creditv1.Account {
 	return &creditv1.Account{
-		Account: string(a.Name),
-		Balance: int64(balance),
-		Local:   int64(a.State.Balance),
-		Shared:  a.Shared,
-		Terms: &creditv1.Terms{
-			WhenEmpty: encodeEmpty(a.Terms.WhenEmpty),
-			Debt:      int64(a.Terms.Debt),
-		},
-		ServedBytes:   a.State.Served,
-		AttestedBytes: a.State.Attested,
-		EarnedBytes:   a.State.Earned,
-		ProvenBytes:   a.State.Proven,
-		LeasedBytes:   a.State.Leased,
-		Lines:         a.State.Entries,
+		Account:       string(name),
+		Balance:       int64(st.Balance),
+		Local:         int64(st.Balance),
+		Terms:         &creditv1.Terms{WhenEmpty: encodeEmpty(terms.WhenEmpty), Debt: int64(terms.Debt)},
+		ServedBytes:   st.Served,
+		AttestedBytes: st.Attested,
+		EarnedBytes:   st.Earned,
+		ProvenBytes:   st.Proven,
+		LeasedBytes:   st.Leased,
+		Lines:         st.Entries,
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"inos.dev/edge/gateway/auth"
 	"inos.dev/edge/gateway/credit"
+	"inos.dev/edge/gateway/credit/books"
 	"inos.dev/edge/gateway/credit/delivery"
 	"inos.dev/edge/gateway/credit/ledger"
 	"inos.dev/edge/gateway/credit/pledge"
@@ -32,53 +33,54 @@ type Caller struct {
 	Quota auth.Key
 }
 
-// Credits is what CreditService works with. All fields have to be set.
+// Credits is what CreditService works with. Books, Ledger, Pledges and
+// Deliveries have to be set.
 type Credits struct {
 	Books      Books
+	Ledger     Ledger
 	Pledges    Pledges
 	Deliveries Deliveries
-	// Audit checks the books. An error says that it could not; what it found is
-	// in the report.
-	Audit func(ctx context.Context) (ledger.Report, error)
 	// Serve and Retain are what 2^30 bytes cost: served, and kept for an hour,
 	// where a pledge has no price cap.
 	Serve, Retain credit.Price
 	// Epoch is how often the holders of a pledge are paid.
 	Epoch time.Duration
+	// Shared says that several gateways share their books.
+	Shared bool
 }
 
 func (c *Credits) complete() bool {
-	return c.Books != nil && c.Pledges != nil && c.Deliveries != nil && c.Audit != nil
+	return c.Books != nil && c.Ledger != nil && c.Pledges != nil && c.Deliveries != nil
 }
 
-// Books is the accounts of a node as the services see them. All methods may be
-// called at the same time. Who may call is decided before.
+// Books is the accounts as all gateways together know them; *books.Books are
+// such. All methods may be called at the same time. Who may call is decided
+// before.
 type Books interface {
-	// Account returns one account; of one that never appeared, its name alone.
-	Account(ctx context.Context, a credit.Account) (Account, error)
-	// Accounts returns up to limit accounts whose names come behind after, by
-	// name; fewer are the end. The empty name is before all others.
-	Accounts(ctx context.Context, after credit.Account, limit int) ([]Account, error)
-	// Statement is that of ledger.Ledger: up to limit lines in front of a
-	// cursor, newest first, and the cursor of the next page, "" if there is none.
-	Statement(ctx context.Context, a credit.Account, before ledger.Cursor, limit int) ([]credit.Line, ledger.Cursor, error)
-	// Grant issues credits, durably when it returns. One with a key that was
-	// there before issues nothing: again is true.
-	Grant(ctx context.Context, key string, to credit.Account, amount credit.Amount, note string) (seq uint64, again bool, err error)
+	// Balance returns what is known of an account, 0 of one that never appeared.
+	Balance(ctx context.Context, a credit.Account) (books.Balance, error)
+	// Terms returns what an account has agreed upon.
+	Terms(ctx context.Context, a credit.Account) (credit.Terms, error)
 	// SetTerms changes what is not nil.
 	SetTerms(ctx context.Context, a credit.Account, whenEmpty *credit.Empty, debt *credit.Amount) error
+	// Grant issues credits, durably when it returns. One with an id that was
+	// there before issues nothing: again is true.
+	Grant(ctx context.Context, id string, to credit.Account, amount credit.Amount, note string) (seq uint64, again bool, err error)
 }
 
-// Account is what a node knows of an account.
-type Account struct {
-	Name credit.Account
-	// State is by this node's journal.
-	State credit.State
-	// Terms hold now.
-	Terms credit.Terms
-	// Balance is what all gateways together say, where they share their books.
-	Balance credit.Amount
-	Shared  bool // false: Balance means nothing
+// Ledger is the books by this node's journal; *ledger.Ledger is one. All
+// methods may be called at the same time.
+type Ledger interface {
+	// Accounts returns up to limit accounts whose names come behind after, by
+	// name; fewer are the end. The empty name is before all others.
+	Accounts(ctx context.Context, after credit.Account, limit int) ([]ledger.AccountState, error)
+	// Statement returns up to limit lines of an account in front of a cursor,
+	// the newest first, and the cursor of the next page, "" if there is none:
+	// ledger.ErrCursor.
+	Statement(ctx context.Context, a credit.Account, before ledger.Cursor, limit int) ([]credit.Line, ledger.Cursor, error)
+	// Audit checks the books. An error says that it could not; what it found is
+	// in the report.
+	Audit(ctx context.Context) (ledger.Report, error)
 }
 
 // Pledges hold objects; *pledge.Pledges are such. All methods may be called at

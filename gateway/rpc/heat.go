@@ -2,7 +2,8 @@ package rpc
 
 import (
 	"context"
-	"time"
+	"errors"
+	"fmt"
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -18,29 +19,21 @@ const (
 	DefaultHot = 20
 )
 
-// Heat is what HeatService asks. All methods may be called at the same time.
+// Heat is what HeatService asks; *heat.Heat is one. All methods may be called
+// at the same time.
 type Heat interface {
-	// Hottest returns the hottest chunks, at most n (1 … MaxHot), the hottest
-	// first.
-	Hottest(ctx context.Context, n int) ([]heat.Hot, error)
-	// Plan returns what would be decided now.
-	Plan(ctx context.Context) ([]heat.Decision, error)
-	// SetFrozen stops all moves, or lets them go on, in the name of a subject.
-	SetFrozen(ctx context.Context, frozen bool, by string) error
+	// Top returns the hottest chunks, at most n (1 … MaxHot), the hottest first.
+	Top(ctx context.Context, n int) ([]heat.Hot, error)
+	// Plan returns what would be decided now, about the hottest chunk first.
+	Plan(ctx context.Context) []heat.Decision
+	// Freeze stops all moves, or lets them go on, in the name of a subject.
+	Freeze(ctx context.Context, on bool, by string) error
 	// Status says how the counting goes.
-	Status(ctx context.Context) (HeatStatus, error)
+	Status() heat.Status
 }
 
-// HeatStatus is how the counting goes.
-type HeatStatus struct {
-	Frozen      bool
-	Shared      bool // with other nodes
-	Connected   bool // to what it shares through; true if nothing is shared
-	Tracked     int  // chunks that are counted one by one
-	Budget      int64
-	Window      time.Duration
-	ReplicaRate int64 // bytes per second
-}
+// errApart says: what nodes share their heat through is out of reach.
+var errApart = errors.New("the nodes cannot be reached that share their heat")
 
 // heatService is inos.heat.v1.HeatService.
 type heatService struct {
@@ -53,9 +46,9 @@ func (s *heatService) ListHot(ctx context.Context, req *heatv1.ListHotRequest) (
 	if err != nil {
 		return nil, err
 	}
-	list, err := s.heat.Hottest(ctx, n)
+	list, err := s.heat.Top(ctx, n)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errApart, err)
 	}
 	resp := &heatv1.ListHotResponse{Chunks: make([]*heatv1.HotChunk, len(list))}
 	for i, h := range list {
@@ -69,15 +62,8 @@ func (s *heatService) Plan(ctx context.Context, req *heatv1.PlanRequest) (*heatv
 	if err != nil {
 		return nil, err
 	}
-	status, err := s.heat.Status(ctx)
-	if err != nil {
-		return nil, err
-	}
-	plan, err := s.heat.Plan(ctx)
-	if err != nil {
-		return nil, err
-	}
-	resp := &heatv1.PlanResponse{Frozen: status.Frozen}
+	plan := s.heat.Plan(ctx)
+	resp := &heatv1.PlanResponse{Frozen: s.heat.Status().On}
 	for i := range plan {
 		resp.Moves += plan[i].Moves
 		if i < n {
@@ -92,20 +78,18 @@ func (s *heatService) SetFrozen(ctx context.Context, req *heatv1.SetFrozenReques
 	if err != nil {
 		return nil, err
 	}
-	if err := s.heat.SetFrozen(ctx, req.GetFrozen(), who.Subject); err != nil {
-		return nil, err
+	if err := s.heat.Freeze(ctx, req.GetFrozen(), who.Subject); err != nil {
+		return nil, fmt.Errorf("%w: %w", errApart, err)
 	}
 	return &heatv1.SetFrozenResponse{Frozen: req.GetFrozen()}, nil
 }
 
-func (s *heatService) GetStatus(ctx context.Context, _ *heatv1.GetStatusRequest) (*heatv1.GetStatusResponse, error) {
-	st, err := s.heat.Status(ctx)
-	if err != nil {
-		return nil, err
-	}
+func (s *heatService) GetStatus(context.Context, *heatv1.GetStatusRequest) (*heatv1.GetStatusResponse, error) {
+	st := s.heat.Status()
 	return &heatv1.GetStatusResponse{
-		Frozen: st.Frozen, Shared: st.Shared, Connected: st.Connected, Tracked: int64(st.Tracked), Budget: st.Budget,
-		Window: durationpb.New(st.Window), ReplicaRate: st.ReplicaRate,
+		Frozen: st.On, FrozenBy: st.By, FreezeTime: encodeTime(st.At), Shared: st.Shared, Connected: st.Up,
+		Tracked: int64(st.Tracked), Decisions: int64(st.Decisions), Budget: st.Budget,
+		Window: durationpb.New(st.Window), ReplicaRate: st.ReplicaBytes, TailBytes: st.TailBytes,
 	}, nil
 }
 

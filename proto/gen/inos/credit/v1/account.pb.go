@@ -167,7 +167,7 @@ type Account struct {
 	// "escrow:" and a pledge, or "treasury".
 	Account string `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
 	// What the account has: the sum over all gateways that share their books, or
-	// local where this node is alone.
+	// local where this node is alone, and in ListAccounts.
 	Balance int64 `protobuf:"varint,2,opt,name=balance,proto3" json:"balance,omitempty"`
 	// What it has by the journal of this node alone.
 	Local int64 `protobuf:"varint,3,opt,name=local,proto3" json:"local,omitempty"`
@@ -187,7 +187,10 @@ type Account struct {
 	// them.
 	LeasedBytes int64 `protobuf:"varint,10,opt,name=leased_bytes,json=leasedBytes,proto3" json:"leased_bytes,omitempty"`
 	// Lines of its statement at this node.
-	Lines         int64 `protobuf:"varint,11,opt,name=lines,proto3" json:"lines,omitempty"`
+	Lines int64 `protobuf:"varint,11,opt,name=lines,proto3" json:"lines,omitempty"`
+	// Whether balance may be out of date, since the other gateways are out of
+	// reach.
+	Stale         bool `protobuf:"varint,12,opt,name=stale,proto3" json:"stale,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -297,6 +300,13 @@ func (x *Account) GetLines() int64 {
 		return x.Lines
 	}
 	return 0
+}
+
+func (x *Account) GetStale() bool {
+	if x != nil {
+		return x.Stale
+	}
+	return false
 }
 
 // What an account has agreed upon.
@@ -1085,7 +1095,7 @@ var File_inos_credit_v1_account_proto protoreflect.FileDescriptor
 
 const file_inos_credit_v1_account_proto_rawDesc = "" +
 	"\n" +
-	"\x1cinos/credit/v1/account.proto\x12\x0einos.credit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe1\x02\n" +
+	"\x1cinos/credit/v1/account.proto\x12\x0einos.credit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf7\x02\n" +
 	"\aAccount\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x18\n" +
 	"\abalance\x18\x02 \x01(\x03R\abalance\x12\x14\n" +
@@ -1098,7 +1108,8 @@ const file_inos_credit_v1_account_proto_rawDesc = "" +
 	"\fproven_bytes\x18\t \x01(\x03R\vprovenBytes\x12!\n" +
 	"\fleased_bytes\x18\n" +
 	" \x01(\x03R\vleasedBytes\x12\x14\n" +
-	"\x05lines\x18\v \x01(\x03R\x05lines\"Q\n" +
+	"\x05lines\x18\v \x01(\x03R\x05lines\x12\x14\n" +
+	"\x05stale\x18\f \x01(\bR\x05stale\"Q\n" +
 	"\x05Terms\x124\n" +
 	"\n" +
 	"when_empty\x18\x01 \x01(\x0e2\x15.inos.credit.v1.EmptyR\twhenEmpty\x12\x12\n" +

@@ -409,10 +409,10 @@ func (x *PlanRequest) GetLimit() uint32 {
 // What would be decided now.
 type PlanResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Chunks whose target would change, and those that wait for something, such
-	// as the budget.
+	// What would be decided about each hot chunk and each one with a decision,
+	// the hottest first: target is previous if it stays as it is.
 	Decisions []*Decision `protobuf:"bytes,1,rep,name=decisions,proto3" json:"decisions,omitempty"`
-	// Bytes that the moves of all these decisions add up to.
+	// Bytes that all moves add up to, also those beyond the limit.
 	Moves int64 `protobuf:"varint,2,opt,name=moves,proto3" json:"moves,omitempty"`
 	// Whether an operator froze all moves.
 	Frozen        bool `protobuf:"varint,3,opt,name=frozen,proto3" json:"frozen,omitempty"`
@@ -741,19 +741,27 @@ type GetStatusResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Whether an operator froze all moves.
 	Frozen bool `protobuf:"varint,1,opt,name=frozen,proto3" json:"frozen,omitempty"`
+	// Who set that, or its contrary; empty if nobody did.
+	FrozenBy string `protobuf:"bytes,2,opt,name=frozen_by,json=frozenBy,proto3" json:"frozen_by,omitempty"`
+	// When.
+	FreezeTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=freeze_time,json=freezeTime,proto3" json:"freeze_time,omitempty"`
 	// Whether this node shares its heat with others.
-	Shared bool `protobuf:"varint,2,opt,name=shared,proto3" json:"shared,omitempty"`
-	// Whether what it shares through is in reach; decisions rely on this node's
-	// own counts while it is not.
-	Connected bool `protobuf:"varint,3,opt,name=connected,proto3" json:"connected,omitempty"`
-	// Chunks that this node counts one by one now.
-	Tracked int64 `protobuf:"varint,4,opt,name=tracked,proto3" json:"tracked,omitempty"`
-	// Bytes that may be moved now without waiting for the budget to fill.
-	Budget int64 `protobuf:"varint,5,opt,name=budget,proto3" json:"budget,omitempty"`
+	Shared bool `protobuf:"varint,4,opt,name=shared,proto3" json:"shared,omitempty"`
+	// Whether what it shares through is in reach; while it is not, decisions rely
+	// on this node's own counts.
+	Connected bool `protobuf:"varint,5,opt,name=connected,proto3" json:"connected,omitempty"`
+	// Chunks whose rates are kept.
+	Tracked int64 `protobuf:"varint,6,opt,name=tracked,proto3" json:"tracked,omitempty"`
+	// Decisions that are in force.
+	Decisions int64 `protobuf:"varint,7,opt,name=decisions,proto3" json:"decisions,omitempty"`
+	// Bytes that may be moved now; below 0, so many too many were.
+	Budget int64 `protobuf:"varint,8,opt,name=budget,proto3" json:"budget,omitempty"`
 	// The time between two windows: how often counts are added up.
-	Window *durationpb.Duration `protobuf:"bytes,6,opt,name=window,proto3" json:"window,omitempty"`
+	Window *durationpb.Duration `protobuf:"bytes,9,opt,name=window,proto3" json:"window,omitempty"`
 	// Bytes per second that one replica is taken to serve.
-	ReplicaRate   int64 `protobuf:"varint,7,opt,name=replica_rate,json=replicaRate,proto3" json:"replica_rate,omitempty"`
+	ReplicaRate int64 `protobuf:"varint,10,opt,name=replica_rate,json=replicaRate,proto3" json:"replica_rate,omitempty"`
+	// Bytes of chunks that this node did not tell apart, since they were too many.
+	TailBytes     int64 `protobuf:"varint,11,opt,name=tail_bytes,json=tailBytes,proto3" json:"tail_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -795,6 +803,20 @@ func (x *GetStatusResponse) GetFrozen() bool {
 	return false
 }
 
+func (x *GetStatusResponse) GetFrozenBy() string {
+	if x != nil {
+		return x.FrozenBy
+	}
+	return ""
+}
+
+func (x *GetStatusResponse) GetFreezeTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FreezeTime
+	}
+	return nil
+}
+
 func (x *GetStatusResponse) GetShared() bool {
 	if x != nil {
 		return x.Shared
@@ -816,6 +838,13 @@ func (x *GetStatusResponse) GetTracked() int64 {
 	return 0
 }
 
+func (x *GetStatusResponse) GetDecisions() int64 {
+	if x != nil {
+		return x.Decisions
+	}
+	return 0
+}
+
 func (x *GetStatusResponse) GetBudget() int64 {
 	if x != nil {
 		return x.Budget
@@ -833,6 +862,13 @@ func (x *GetStatusResponse) GetWindow() *durationpb.Duration {
 func (x *GetStatusResponse) GetReplicaRate() int64 {
 	if x != nil {
 		return x.ReplicaRate
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetTailBytes() int64 {
+	if x != nil {
+		return x.TailBytes
 	}
 	return 0
 }
@@ -883,15 +919,22 @@ const file_inos_heat_v1_service_proto_rawDesc = "" +
 	"\x06frozen\x18\x01 \x01(\bR\x06frozen\"+\n" +
 	"\x11SetFrozenResponse\x12\x16\n" +
 	"\x06frozen\x18\x01 \x01(\bR\x06frozen\"\x12\n" +
-	"\x10GetStatusRequest\"\xe9\x01\n" +
+	"\x10GetStatusRequest\"\x80\x03\n" +
 	"\x11GetStatusResponse\x12\x16\n" +
-	"\x06frozen\x18\x01 \x01(\bR\x06frozen\x12\x16\n" +
-	"\x06shared\x18\x02 \x01(\bR\x06shared\x12\x1c\n" +
-	"\tconnected\x18\x03 \x01(\bR\tconnected\x12\x18\n" +
-	"\atracked\x18\x04 \x01(\x03R\atracked\x12\x16\n" +
-	"\x06budget\x18\x05 \x01(\x03R\x06budget\x121\n" +
-	"\x06window\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x06window\x12!\n" +
-	"\freplica_rate\x18\a \x01(\x03R\vreplicaRate*\xd5\x01\n" +
+	"\x06frozen\x18\x01 \x01(\bR\x06frozen\x12\x1b\n" +
+	"\tfrozen_by\x18\x02 \x01(\tR\bfrozenBy\x12;\n" +
+	"\vfreeze_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"freezeTime\x12\x16\n" +
+	"\x06shared\x18\x04 \x01(\bR\x06shared\x12\x1c\n" +
+	"\tconnected\x18\x05 \x01(\bR\tconnected\x12\x18\n" +
+	"\atracked\x18\x06 \x01(\x03R\atracked\x12\x1c\n" +
+	"\tdecisions\x18\a \x01(\x03R\tdecisions\x12\x16\n" +
+	"\x06budget\x18\b \x01(\x03R\x06budget\x121\n" +
+	"\x06window\x18\t \x01(\v2\x19.google.protobuf.DurationR\x06window\x12!\n" +
+	"\freplica_rate\x18\n" +
+	" \x01(\x03R\vreplicaRate\x12\x1d\n" +
+	"\n" +
+	"tail_bytes\x18\v \x01(\x03R\ttailBytes*\xd5\x01\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rREASON_HOTTER\x10\x01\x12\x11\n" +
@@ -949,20 +992,21 @@ var file_inos_heat_v1_service_proto_depIdxs = []int32{
 	0,  // 5: inos.heat.v1.Decision.reason:type_name -> inos.heat.v1.Reason
 	12, // 6: inos.heat.v1.Decision.decide_time:type_name -> google.protobuf.Timestamp
 	12, // 7: inos.heat.v1.Decision.expire_time:type_name -> google.protobuf.Timestamp
-	13, // 8: inos.heat.v1.GetStatusResponse.window:type_name -> google.protobuf.Duration
-	3,  // 9: inos.heat.v1.HeatService.ListHot:input_type -> inos.heat.v1.ListHotRequest
-	5,  // 10: inos.heat.v1.HeatService.Plan:input_type -> inos.heat.v1.PlanRequest
-	8,  // 11: inos.heat.v1.HeatService.SetFrozen:input_type -> inos.heat.v1.SetFrozenRequest
-	10, // 12: inos.heat.v1.HeatService.GetStatus:input_type -> inos.heat.v1.GetStatusRequest
-	4,  // 13: inos.heat.v1.HeatService.ListHot:output_type -> inos.heat.v1.ListHotResponse
-	6,  // 14: inos.heat.v1.HeatService.Plan:output_type -> inos.heat.v1.PlanResponse
-	9,  // 15: inos.heat.v1.HeatService.SetFrozen:output_type -> inos.heat.v1.SetFrozenResponse
-	11, // 16: inos.heat.v1.HeatService.GetStatus:output_type -> inos.heat.v1.GetStatusResponse
-	13, // [13:17] is the sub-list for method output_type
-	9,  // [9:13] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	12, // 8: inos.heat.v1.GetStatusResponse.freeze_time:type_name -> google.protobuf.Timestamp
+	13, // 9: inos.heat.v1.GetStatusResponse.window:type_name -> google.protobuf.Duration
+	3,  // 10: inos.heat.v1.HeatService.ListHot:input_type -> inos.heat.v1.ListHotRequest
+	5,  // 11: inos.heat.v1.HeatService.Plan:input_type -> inos.heat.v1.PlanRequest
+	8,  // 12: inos.heat.v1.HeatService.SetFrozen:input_type -> inos.heat.v1.SetFrozenRequest
+	10, // 13: inos.heat.v1.HeatService.GetStatus:input_type -> inos.heat.v1.GetStatusRequest
+	4,  // 14: inos.heat.v1.HeatService.ListHot:output_type -> inos.heat.v1.ListHotResponse
+	6,  // 15: inos.heat.v1.HeatService.Plan:output_type -> inos.heat.v1.PlanResponse
+	9,  // 16: inos.heat.v1.HeatService.SetFrozen:output_type -> inos.heat.v1.SetFrozenResponse
+	11, // 17: inos.heat.v1.HeatService.GetStatus:output_type -> inos.heat.v1.GetStatusResponse
+	14, // [14:18] is the sub-list for method output_type
+	10, // [10:14] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_inos_heat_v1_service_proto_init() }

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file inos/heat/v1/service.proto.
  */
 export const file_inos_heat_v1_service: GenFile = /*@__PURE__*/
-  fileDesc("Chppbm9zL2hlYXQvdjEvc2VydmljZS5wcm90bxIMaW5vcy5oZWF0LnYxIjIKBkJvdW5kcxIKCgJyZhgBIAEoDRIOCgZtYXhfcmYYAiABKA0SDAoEc2l6ZRgDIAEoAyKkAQoISG90Q2h1bmsSDAoEaGFzaBgBIAEoCRIMCgRyYXRlGAIgASgBEhEKCXNsb3dfcmF0ZRgDIAEoARIOCgZ0YXJnZXQYBCABKA0SJAoGYm91bmRzGAUgASgLMhQuaW5vcy5oZWF0LnYxLkJvdW5kcxINCgVlcG9jaBgGIAEoBBIkCgZyZWFzb24YByABKA4yFC5pbm9zLmhlYXQudjEuUmVhc29uIh8KDkxpc3RIb3RSZXF1ZXN0Eg0KBWxpbWl0GAEgASgNIjkKD0xpc3RIb3RSZXNwb25zZRImCgZjaHVua3MYASADKAsyFi5pbm9zLmhlYXQudjEuSG90Q2h1bmsiHAoLUGxhblJlcXVlc3QSDQoFbGltaXQYASABKA0iWAoMUGxhblJlc3BvbnNlEikKCWRlY2lzaW9ucxgBIAMoCzIWLmlub3MuaGVhdC52MS5EZWNpc2lvbhINCgVtb3ZlcxgCIAEoAxIOCgZmcm96ZW4YAyABKAgiogIKCERlY2lzaW9uEgwKBGhhc2gYASABKAkSDQoFZXBvY2gYAiABKAQSDgoGdGFyZ2V0GAMgASgNEhAKCHByZXZpb3VzGAQgASgNEiQKBmJvdW5kcxgFIAEoCzIULmlub3MuaGVhdC52MS5Cb3VuZHMSJAoGcmVhc29uGAYgASgOMhQuaW5vcy5oZWF0LnYxLlJlYXNvbhIMCgRyYXRlGAcgASgBEg0KBW1vdmVzGAggASgDEi8KC2RlY2lkZV90aW1lGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtleHBpcmVfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEbm9kZRgLIAEoCSIiChBTZXRGcm96ZW5SZXF1ZXN0Eg4KBmZyb3plbhgBIAEoCCIjChFTZXRGcm96ZW5SZXNwb25zZRIOCgZmcm96ZW4YASABKAgiEgoQR2V0U3RhdHVzUmVxdWVzdCKoAQoRR2V0U3RhdHVzUmVzcG9uc2USDgoGZnJvemVuGAEgASgIEg4KBnNoYXJlZBgCIAEoCBIRCgljb25uZWN0ZWQYAyABKAgSDwoHdHJhY2tlZBgEIAEoAxIOCgZidWRnZXQYBSABKAMSKQoGd2luZG93GAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhQKDHJlcGxpY2FfcmF0ZRgHIAEoAyrVAQoGUmVhc29uEhYKElJFQVNPTl9VTlNQRUNJRklFRBAAEhEKDVJFQVNPTl9IT1RURVIQARIRCg1SRUFTT05fQ09PTEVSEAISFAoQUkVBU09OX0NPT0xfRE9XThADEhMKD1JFQVNPTl9TRVRUTElORxAEEhIKDlJFQVNPTl9DRUlMSU5HEAUSEAoMUkVBU09OX0ZMT09SEAYSEQoNUkVBU09OX1NURUFEWRAHEhYKElJFQVNPTl9PVkVSX0JVREdFVBAIEhEKDVJFQVNPTl9GUk9aRU4QCTLEAgoLSGVhdFNlcnZpY2USSwoHTGlzdEhvdBIcLmlub3MuaGVhdC52MS5MaXN0SG90UmVxdWVzdBodLmlub3MuaGVhdC52MS5MaXN0SG90UmVzcG9uc2UiA5ACARJCCgRQbGFuEhkuaW5vcy5oZWF0LnYxLlBsYW5SZXF1ZXN0GhouaW5vcy5oZWF0LnYxLlBsYW5SZXNwb25zZSIDkAIBElEKCVNldEZyb3plbhIeLmlub3MuaGVhdC52MS5TZXRGcm96ZW5SZXF1ZXN0Gh8uaW5vcy5oZWF0LnYxLlNldEZyb3plblJlc3BvbnNlIgOQAgISUQoJR2V0U3RhdHVzEh4uaW5vcy5oZWF0LnYxLkdldFN0YXR1c1JlcXVlc3QaHy5pbm9zLmhlYXQudjEuR2V0U3RhdHVzUmVzcG9uc2UiA5ACAUKfAQoQY29tLmlub3MuaGVhdC52MUIMU2VydmljZVByb3RvUAFaK2lub3MuZGV2L2VkZ2UvcHJvdG8vZ2VuL2lub3MvaGVhdC92MTtoZWF0djGiAgNJSFiqAgxJbm9zLkhlYXQuVjHKAgxJbm9zXEhlYXRcVjHiAhhJbm9zXEhlYXRcVjFcR1BCTWV0YWRhdGHqAg5Jbm9zOjpIZWF0OjpWMWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("Chppbm9zL2hlYXQvdjEvc2VydmljZS5wcm90bxIMaW5vcy5oZWF0LnYxIjIKBkJvdW5kcxIKCgJyZhgBIAEoDRIOCgZtYXhfcmYYAiABKA0SDAoEc2l6ZRgDIAEoAyKkAQoISG90Q2h1bmsSDAoEaGFzaBgBIAEoCRIMCgRyYXRlGAIgASgBEhEKCXNsb3dfcmF0ZRgDIAEoARIOCgZ0YXJnZXQYBCABKA0SJAoGYm91bmRzGAUgASgLMhQuaW5vcy5oZWF0LnYxLkJvdW5kcxINCgVlcG9jaBgGIAEoBBIkCgZyZWFzb24YByABKA4yFC5pbm9zLmhlYXQudjEuUmVhc29uIh8KDkxpc3RIb3RSZXF1ZXN0Eg0KBWxpbWl0GAEgASgNIjkKD0xpc3RIb3RSZXNwb25zZRImCgZjaHVua3MYASADKAsyFi5pbm9zLmhlYXQudjEuSG90Q2h1bmsiHAoLUGxhblJlcXVlc3QSDQoFbGltaXQYASABKA0iWAoMUGxhblJlc3BvbnNlEikKCWRlY2lzaW9ucxgBIAMoCzIWLmlub3MuaGVhdC52MS5EZWNpc2lvbhINCgVtb3ZlcxgCIAEoAxIOCgZmcm96ZW4YAyABKAgiogIKCERlY2lzaW9uEgwKBGhhc2gYASABKAkSDQoFZXBvY2gYAiABKAQSDgoGdGFyZ2V0GAMgASgNEhAKCHByZXZpb3VzGAQgASgNEiQKBmJvdW5kcxgFIAEoCzIULmlub3MuaGVhdC52MS5Cb3VuZHMSJAoGcmVhc29uGAYgASgOMhQuaW5vcy5oZWF0LnYxLlJlYXNvbhIMCgRyYXRlGAcgASgBEg0KBW1vdmVzGAggASgDEi8KC2RlY2lkZV90aW1lGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtleHBpcmVfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEbm9kZRgLIAEoCSIiChBTZXRGcm96ZW5SZXF1ZXN0Eg4KBmZyb3plbhgBIAEoCCIjChFTZXRGcm96ZW5SZXNwb25zZRIOCgZmcm96ZW4YASABKAgiEgoQR2V0U3RhdHVzUmVxdWVzdCKTAgoRR2V0U3RhdHVzUmVzcG9uc2USDgoGZnJvemVuGAEgASgIEhEKCWZyb3plbl9ieRgCIAEoCRIvCgtmcmVlemVfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGc2hhcmVkGAQgASgIEhEKCWNvbm5lY3RlZBgFIAEoCBIPCgd0cmFja2VkGAYgASgDEhEKCWRlY2lzaW9ucxgHIAEoAxIOCgZidWRnZXQYCCABKAMSKQoGd2luZG93GAkgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhQKDHJlcGxpY2FfcmF0ZRgKIAEoAxISCgp0YWlsX2J5dGVzGAsgASgDKtUBCgZSZWFzb24SFgoSUkVBU09OX1VOU1BFQ0lGSUVEEAASEQoNUkVBU09OX0hPVFRFUhABEhEKDVJFQVNPTl9DT09MRVIQAhIUChBSRUFTT05fQ09PTF9ET1dOEAMSEwoPUkVBU09OX1NFVFRMSU5HEAQSEgoOUkVBU09OX0NFSUxJTkcQBRIQCgxSRUFTT05fRkxPT1IQBhIRCg1SRUFTT05fU1RFQURZEAcSFgoSUkVBU09OX09WRVJfQlVER0VUEAgSEQoNUkVBU09OX0ZST1pFThAJMsQCCgtIZWF0U2VydmljZRJLCgdMaXN0SG90EhwuaW5vcy5oZWF0LnYxLkxpc3RIb3RSZXF1ZXN0Gh0uaW5vcy5oZWF0LnYxLkxpc3RIb3RSZXNwb25zZSIDkAIBEkIKBFBsYW4SGS5pbm9zLmhlYXQudjEuUGxhblJlcXVlc3QaGi5pbm9zLmhlYXQudjEuUGxhblJlc3BvbnNlIgOQAgESUQoJU2V0RnJvemVuEh4uaW5vcy5oZWF0LnYxLlNldEZyb3plblJlcXVlc3QaHy5pbm9zLmhlYXQudjEuU2V0RnJvemVuUmVzcG9uc2UiA5ACAhJRCglHZXRTdGF0dXMSHi5pbm9zLmhlYXQudjEuR2V0U3RhdHVzUmVxdWVzdBofLmlub3MuaGVhdC52MS5HZXRTdGF0dXNSZXNwb25zZSIDkAIBQp8BChBjb20uaW5vcy5oZWF0LnYxQgxTZXJ2aWNlUHJvdG9QAVoraW5vcy5kZXYvZWRnZS9wcm90by9nZW4vaW5vcy9oZWF0L3YxO2hlYXR2MaICA0lIWKoCDElub3MuSGVhdC5WMcoCDElub3NcSGVhdFxWMeICGElub3NcSGVhdFxWMVxHUEJNZXRhZGF0YeoCDklub3M6OkhlYXQ6OlYxYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * Bounds of a chunk's replicas.
@@ -182,15 +182,15 @@ export const PlanRequestSchema: GenMessage<PlanRequest> = /*@__PURE__*/
  */
 export type PlanResponse = Message<"inos.heat.v1.PlanResponse"> & {
   /**
-   * Chunks whose target would change, and those that wait for something, such
-   * as the budget.
+   * What would be decided about each hot chunk and each one with a decision,
+   * the hottest first: target is previous if it stays as it is.
    *
    * @generated from field: repeated inos.heat.v1.Decision decisions = 1;
    */
   decisions: Decision[];
 
   /**
-   * Bytes that the moves of all these decisions add up to.
+   * Bytes that all moves add up to, also those beyond the limit.
    *
    * @generated from field: int64 moves = 2;
    */
@@ -373,47 +373,75 @@ export type GetStatusResponse = Message<"inos.heat.v1.GetStatusResponse"> & {
   frozen: boolean;
 
   /**
+   * Who set that, or its contrary; empty if nobody did.
+   *
+   * @generated from field: string frozen_by = 2;
+   */
+  frozenBy: string;
+
+  /**
+   * When.
+   *
+   * @generated from field: google.protobuf.Timestamp freeze_time = 3;
+   */
+  freezeTime?: Timestamp | undefined;
+
+  /**
    * Whether this node shares its heat with others.
    *
-   * @generated from field: bool shared = 2;
+   * @generated from field: bool shared = 4;
    */
   shared: boolean;
 
   /**
-   * Whether what it shares through is in reach; decisions rely on this node's
-   * own counts while it is not.
+   * Whether what it shares through is in reach; while it is not, decisions rely
+   * on this node's own counts.
    *
-   * @generated from field: bool connected = 3;
+   * @generated from field: bool connected = 5;
    */
   connected: boolean;
 
   /**
-   * Chunks that this node counts one by one now.
+   * Chunks whose rates are kept.
    *
-   * @generated from field: int64 tracked = 4;
+   * @generated from field: int64 tracked = 6;
    */
   tracked: bigint;
 
   /**
-   * Bytes that may be moved now without waiting for the budget to fill.
+   * Decisions that are in force.
    *
-   * @generated from field: int64 budget = 5;
+   * @generated from field: int64 decisions = 7;
+   */
+  decisions: bigint;
+
+  /**
+   * Bytes that may be moved now; below 0, so many too many were.
+   *
+   * @generated from field: int64 budget = 8;
    */
   budget: bigint;
 
   /**
    * The time between two windows: how often counts are added up.
    *
-   * @generated from field: google.protobuf.Duration window = 6;
+   * @generated from field: google.protobuf.Duration window = 9;
    */
   window?: Duration | undefined;
 
   /**
    * Bytes per second that one replica is taken to serve.
    *
-   * @generated from field: int64 replica_rate = 7;
+   * @generated from field: int64 replica_rate = 10;
    */
   replicaRate: bigint;
+
+  /**
+   * Bytes of chunks that this node did not tell apart, since they were too many.
+   *
+   * @generated from field: int64 tail_bytes = 11;
+   */
+  tailBytes: bigint;
 };
 
 /**
