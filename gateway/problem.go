@@ -17,6 +17,7 @@ import (
 	"inos.dev/edge/gateway/catalog"
 	"inos.dev/edge/gateway/content"
 	"inos.dev/edge/gateway/credit"
+	"inos.dev/edge/gateway/credit/books"
 	"inos.dev/edge/gateway/upload"
 	"inos.dev/edge/mesh"
 	"inos.dev/edge/mesh/exchange"
@@ -78,6 +79,8 @@ var faces = []face{
 	{is: cas.ErrNotObject, status: 404, kind: "not-an-object", title: "Not an object"},
 	{is: credit.ErrOutOfCredit, status: 503, kind: "publisher-out-of-credit", title: "The publisher is out of credit", retry: time.Minute},
 	{is: credit.ErrUnderfunded, status: 402, kind: "underfunded", title: "Not enough credit"},
+	{is: books.ErrUnbooked, status: 503, kind: "unbooked", title: "The journal cannot be written"},
+	{is: books.ErrClosed, status: 503, kind: "books-closed", title: "The node is going down"},
 	{is: exchange.ErrUnanswered, status: 504, kind: "sources-silent", title: "Some sources did not answer"},
 	{is: exchange.ErrBusy, status: 503, kind: "busy", title: "Busy"},
 	{is: exchange.ErrClosed, status: 503, kind: "draining", title: "The node is going down"},

@@ -14,6 +14,7 @@ import (
 	"inos.dev/edge/gateway/catalog"
 	"inos.dev/edge/gateway/content"
 	"inos.dev/edge/gateway/credit"
+	"inos.dev/edge/gateway/credit/books"
 	"inos.dev/edge/gateway/rpc"
 	"inos.dev/edge/gateway/upload"
 	"inos.dev/edge/mesh"
@@ -34,7 +35,8 @@ func TestFacesAgree(t *testing.T) {
 		upload.ErrOffset, upload.ErrLocked, upload.ErrTooMany, catalog.ErrRecord}
 	shared := []error{auth.ErrUnauthenticated, auth.ErrForbidden, auth.ErrQuota, cas.ErrDenied, cas.ErrBadHash, cas.ErrHashMismatch,
 		cas.ErrNotCanonical, cas.ErrShape, cas.ErrTooLarge, cas.ErrNotObject, exchange.ErrUnanswered, exchange.ErrBusy, exchange.ErrClosed,
-		cas.ErrNotFound, cas.ErrNoSpace, mesh.ErrPolicy, catalog.ErrOwners, cas.ErrCorrupt, context.DeadlineExceeded, credit.ErrOutOfCredit, credit.ErrUnderfunded}
+		cas.ErrNotFound, cas.ErrNoSpace, mesh.ErrPolicy, catalog.ErrOwners, cas.ErrCorrupt, context.DeadlineExceeded, credit.ErrOutOfCredit, credit.ErrUnderfunded,
+		books.ErrUnbooked, books.ErrClosed}
 	for _, err := range shared {
 		f := faceOf(fmt.Errorf("around: %w", err))
 		code, _ := rpc.Face(fmt.Errorf("around: %w", err))

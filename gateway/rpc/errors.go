@@ -15,7 +15,9 @@ import (
 	"inos.dev/edge/gateway/auth"
 	"inos.dev/edge/gateway/catalog"
 	"inos.dev/edge/gateway/credit"
+	"inos.dev/edge/gateway/credit/books"
 	"inos.dev/edge/gateway/credit/delivery"
+	"inos.dev/edge/gateway/credit/journal"
 	"inos.dev/edge/gateway/credit/ledger"
 	"inos.dev/edge/gateway/credit/pledge"
 	"inos.dev/edge/gateway/event"
@@ -32,6 +34,7 @@ var (
 	errNoSpace  = errors.New("the node has no room for writes; reads go on, try again later or another node")
 	errDeadline = errors.New("the call took too long; try again")
 	errCanceled = errors.New("the caller went away")
+	errJournal  = errors.New("the node's journal cannot be written, so nothing was booked; try again when its disk is well")
 	errInternal = errors.New("internal error; the node's log says more")
 )
 
@@ -65,6 +68,11 @@ var faces = []face{
 	{is: credit.ErrPrice, code: connect.CodeInvalidArgument, reason: "NOT_A_PRICE"},
 	{is: credit.ErrEntry, code: connect.CodeInvalidArgument, reason: "NOT_AN_ENTRY"},
 	{is: ledger.ErrCursor, code: connect.CodeInvalidArgument, reason: "NOT_A_CURSOR"},
+	{is: books.ErrShare, code: connect.CodeUnavailable, reason: "BOOKS_APART"},
+	{is: books.ErrUnbooked, code: connect.CodeUnavailable, reason: "UNBOOKED"},
+	{is: books.ErrClosed, code: connect.CodeUnavailable, reason: "DRAINING"},
+	{is: journal.ErrFailed, code: connect.CodeUnavailable, reason: "UNBOOKED", say: errJournal, log: true},
+	{is: errApart, code: connect.CodeUnavailable, reason: "HEAT_APART"},
 	{is: pledge.ErrUnknown, code: connect.CodeNotFound, reason: "NO_SUCH_PLEDGE"},
 	{is: pledge.ErrExists, code: connect.CodeAlreadyExists, reason: "PLEDGE_EXISTS"},
 	{is: pledge.ErrRequest, code: connect.CodeInvalidArgument, reason: "BAD_PLEDGE"},
