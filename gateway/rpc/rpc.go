@@ -31,6 +31,7 @@ import (
 	"inos.dev/edge/gateway/auth"
 	"inos.dev/edge/proto/gen/inos/cas/v1/casv1connect"
 	"inos.dev/edge/proto/gen/inos/credit/v1/creditv1connect"
+	"inos.dev/edge/proto/gen/inos/event/v1/eventv1connect"
 	"inos.dev/edge/proto/gen/inos/heat/v1/heatv1connect"
 )
 
@@ -46,12 +47,14 @@ type Config struct {
 	// Procedures are those of services beside these ones, with what they do.
 	Procedures map[string]auth.Action
 	// Caller says who sends the call that the gateway put into ctx. Needed for
-	// Credits and Heat.
+	// Credits, Heat and Events.
 	Caller func(ctx context.Context) (Caller, error)
 	// Credits are the books; nil: there is no CreditService.
 	Credits *Credits
 	// Heat is the demand for chunks; nil: there is no HeatService.
 	Heat Heat
+	// Events is the bus; nil: there is no EventService.
+	Events *Events
 	// Ready is what the health service reports; nil means always.
 	Ready func() bool
 	// Log gets internal errors and panics; nil means slog.Default().
@@ -67,6 +70,9 @@ func (c *Config) validate() error {
 	}
 	if (c.Credits != nil || c.Heat != nil) && c.Caller == nil || c.Credits != nil && !c.Credits.complete() {
 		return errors.New("rpc: Config.Credits needs all its fields, and Credits and Heat need Caller")
+	}
+	if c.Events != nil && (c.Caller == nil || !c.Events.complete()) {
+		return errors.New("rpc: Config.Events needs Bus, WithToken and Again, and Caller")
 	}
 	if c.Timeout < 0 {
 		return errors.New("rpc: Config.Timeout is negative")
@@ -116,6 +122,9 @@ func New(cfg Config) ([]Route, error) {
 	}
 	if cfg.Heat != nil {
 		service(heatv1connect.NewHeatServiceHandler(&heatService{cfg.Heat, cfg.Caller}, opts...))
+	}
+	if cfg.Events != nil {
+		service(eventv1connect.NewEventServiceHandler(newEventService(&cfg), opts...))
 	}
 	names = append(names, grpchealth.HealthV1ServiceName)
 	reflector := grpcreflect.NewStaticReflector(names...)
