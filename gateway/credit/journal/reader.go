@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -46,6 +47,7 @@ func (r *Reader) Entry(pos Position) (e Entry, seq uint64, at time.Time, err err
 	if errors.Is(err, errForm) {
 		err = fmt.Errorf("%w: entry at %d in the record at %d: %w", ErrDamaged, pos, rec, err)
 	}
+	e.Doc = bytes.Clone(e.Doc) // it is in the buffer
 	return e, h.seq, time.Unix(0, h.time), err
 }
 
