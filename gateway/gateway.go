@@ -29,6 +29,7 @@ import (
 	"inos.dev/edge/cas/dag"
 	"inos.dev/edge/gateway/auth"
 	"inos.dev/edge/gateway/content"
+	"inos.dev/edge/gateway/event"
 	"inos.dev/edge/gateway/rpc"
 	"inos.dev/edge/gateway/upload"
 )
@@ -45,6 +46,13 @@ type Config struct {
 	Node func(ctx context.Context) (rpc.NodeInfo, error)
 	// Ready is nil if the node can take traffic, else says why not.
 	Ready func() error
+	// Accounts is who pays for what is sent, and what counts it.
+	Accounts Accounts
+	// Credits, HeatAPI and Events are what the services of these names work
+	// with; nil: there is no such service.
+	Credits *rpc.Credits
+	HeatAPI rpc.Heat
+	Events  *event.Bus
 	// Extra are further services behind the same middleware.
 	Extra []rpc.Route
 

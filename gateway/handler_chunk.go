@@ -64,6 +64,10 @@ func (g *Gateway) serveChunk(w *recorder, r *http.Request, text string) {
 			}
 		}
 	}
+	if err := g.openBill(w, r, h, false); err != nil {
+		g.fail(w, r, h, err)
+		return
+	}
 	if f == formIdentity {
 		g.getDecoded(w, r, h, tag)
 		return
@@ -81,10 +85,11 @@ func (g *Gateway) serveChunk(w *recorder, r *http.Request, text string) {
 		mediaType = storedType
 	}
 	source := g.metrics.sourceOf(body, from)
-	g.send(w, r, &representation{hash: h, tag: tag, size: body.Size(), mediaType: mediaType, filled: from.Filled,
+	g.send(w, r, &representation{hash: h, tag: tag, size: body.Size(), mediaType: mediaType, filled: from.Filled, atOnce: true,
 		write: func(_ context.Context, w *recorder, s span) error {
 			n, err := body.WriteSection(w, s.start, s.length)
 			source.Add(float64(n))
+			g.heat(h, n)
 			return err
 		}})
 }
@@ -99,10 +104,11 @@ func (g *Gateway) getDecoded(w *recorder, r *http.Request, h cas.Hash, tag strin
 	defer closeBody(g, p)
 	found(w.Header(), formIdentity, tag, varyBoth)
 	g.cacheStatus(w, p.From)
-	g.send(w, r, &representation{hash: h, tag: tag, size: p.Size(), mediaType: octetStream, filled: p.From.Filled,
+	g.send(w, r, &representation{hash: h, tag: tag, size: p.Size(), mediaType: octetStream, filled: p.From.Filled, atOnce: true,
 		write: func(_ context.Context, w *recorder, s span) error {
 			n, err := p.WriteSection(w, s.start, s.length)
 			g.metrics.pieceSource(p).Add(float64(n))
+			g.heat(h, n)
 			return err
 		}})
 }

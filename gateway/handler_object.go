@@ -31,6 +31,10 @@ func (g *Gateway) getObject(rw http.ResponseWriter, r *http.Request) {
 		g.fail(w, r, h, err)
 		return
 	}
+	if err := g.openBill(w, r, h, true); err != nil {
+		g.fail(w, r, h, err)
+		return
+	}
 	at, err := dag.Lookup(r.Context(), g.content, h, path)
 	switch {
 	case errors.Is(err, cas.ErrNotFound) && path != "":

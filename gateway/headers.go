@@ -35,7 +35,7 @@ var (
 	sandbox      = []string{"sandbox"}
 	exposed      = []string{exposedHeaders}
 	corsMethods  = []string{"GET, HEAD, PUT, POST, PATCH, DELETE, OPTIONS"}
-	corsHeaders  = []string{"Authorization, Content-Type, Content-Encoding, Range, If-Range, If-None-Match, Tus-Resumable, Upload-Length, Upload-Metadata, Upload-Offset, X-Requested-With, X-HTTP-Method-Override"}
+	corsHeaders  = []string{"Authorization, Content-Type, Content-Encoding, Range, If-Range, If-None-Match, Tus-Resumable, Upload-Length, Upload-Metadata, Upload-Offset, X-Requested-With, X-HTTP-Method-Override, Inos-Delivery"}
 	corsMaxAge   = []string{"7200"}
 	noReferrer   = []string{"no-referrer"}
 	consolePages = []string{"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"}

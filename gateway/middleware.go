@@ -25,9 +25,8 @@ func (g *Gateway) Handler(proxy bool) http.Handler {
 // serveHTTP is the middleware stack, from outside in: record, recover, limit,
 // quota, route.
 func (g *Gateway) serveHTTP(rw http.ResponseWriter, r *http.Request, proxy bool) {
-	start := time.Now()
-	w := &recorder{ResponseWriter: rw, g: g, route: routeOther, proxy: proxy}
-	defer g.finished(w, r, start)
+	w := &recorder{ResponseWriter: rw, g: g, start: time.Now(), route: routeOther, proxy: proxy}
+	defer g.finished(w, r)
 	if n := g.active.Add(1); n > g.cfg.MaxRequests {
 		defer g.active.Add(-1)
 		g.fail(w, r, noHash, errLimit)
@@ -63,10 +62,11 @@ func chunkPath(r *http.Request) (hash string, ok bool) {
 
 // finished counts and logs a request, and turns a panic into a broken
 // connection: whatever was sent is not to be taken for complete.
-func (g *Gateway) finished(w *recorder, r *http.Request, start time.Time) {
+func (g *Gateway) finished(w *recorder, r *http.Request) {
 	p := recover()
-	took := time.Since(start)
+	took := time.Since(w.start)
 	w.charge()
+	w.closeBill()
 	if p != nil {
 		if err, ok := p.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
 			g.log.Error("panic while answering", "path", r.URL.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))

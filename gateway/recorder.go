@@ -21,6 +21,7 @@ type recorder struct {
 	g     *Gateway
 	proxy bool // the listener is the proxy's
 
+	start   time.Time
 	route   string
 	status  int
 	bytes   int64 // of the body, as the connection took them
@@ -28,6 +29,7 @@ type recorder struct {
 	charged int64 // of those, what the quota has been told of
 
 	quotaKey auth.Key // empty: no quota
+	bill     bill
 }
 
 // control reaches the connection for deadlines and flushes. Few requests need
@@ -103,13 +105,17 @@ func (w *recorder) extend(n int64) {
 	_ = w.control().SetWriteDeadline(time.Now().Add(w.g.budget(n)))
 }
 
-// pace waits off the debt that the client's quota is in, and gives it time for
-// the next n bytes, which are charged by finished once they were sent.
+// pace waits off the debt that the client's quota is in, reserves the next n
+// bytes from whoever pays for them, and gives the client time to take them.
+// They are charged by finished once they were sent.
 func (w *recorder) pace(ctx context.Context, n int64) error {
 	if w.quotaKey != "" {
 		if err := w.settle(ctx); err != nil {
 			return err
 		}
+	}
+	if err := w.reserve(ctx, n); err != nil {
+		return err
 	}
 	w.extend(n)
 	return nil

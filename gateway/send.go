@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"inos.dev/edge/cas"
 )
@@ -20,6 +21,7 @@ type representation struct {
 	size      int64
 	mediaType []string
 	filled    bool // for this request: others may have waited for the same
+	atOnce    bool // all that is sent is reserved before the head: write reserves nothing
 	// write sends the bytes of a span, which lies within size. It sends
 	// nothing that it has not verified.
 	write func(ctx context.Context, w *recorder, s span) error
@@ -52,11 +54,16 @@ func (g *Gateway) send(w *recorder, r *http.Request, rep *representation) {
 		return
 	}
 	ranges, err := wantedRanges(r, rep)
-	switch {
-	case err != nil:
+	if err != nil {
 		header.Set("Content-Range", "bytes */"+strconv.FormatInt(rep.size, 10))
 		g.fail(w, r, rep.hash, err)
 		return
+	}
+	if err := reserveRanges(w, r, rep, ranges); err != nil {
+		g.fail(w, r, rep.hash, err)
+		return
+	}
+	switch {
 	case len(ranges) > 1:
 		g.sendParts(w, r, rep, ranges)
 		return
@@ -73,6 +80,28 @@ func (g *Gateway) send(w *recorder, r *http.Request, rep *representation) {
 		w.announce()
 	}
 	g.mustWrite(rep.write(r.Context(), w, whole), r)
+}
+
+// reserveRanges takes what is sent at once from the payer's lease, so that a
+// failure still has a status of its own.
+func reserveRanges(w *recorder, r *http.Request, rep *representation, ranges []span) error {
+	if !rep.atOnce {
+		return nil
+	}
+	n := rep.size
+	if len(ranges) > 0 {
+		n = 0
+		for _, s := range ranges {
+			n += s.length
+		}
+	}
+	if err := w.reserve(r.Context(), n); err != nil {
+		return err
+	}
+	if time.Since(w.start) > time.Second { // it waited: for a fill, or a payer whose reads are throttled
+		w.extend(n)
+	}
+	return nil
 }
 
 // wantedRanges reads Range and If-Range, which needs the strong comparison.

@@ -23,9 +23,25 @@ func (g *Gateway) services() ([]rpc.Route, error) {
 			_, err := g.requireContext(ctx, action)
 			return err
 		},
-		Ready: func() bool { return g.ready() == nil },
-		Log:   g.log,
+		Caller:  g.callerOf,
+		Credits: g.cfg.Credits,
+		Heat:    g.cfg.HeatAPI,
+		Ready:   func() bool { return g.ready() == nil },
+		Log:     g.log,
 	})
+}
+
+// callerOf is who makes a Connect call: anybody, without a token.
+func (g *Gateway) callerOf(ctx context.Context) (rpc.Caller, error) {
+	c, ok := ctx.Value(connKey{}).(caller)
+	if !ok {
+		return rpc.Caller{}, fmt.Errorf("%w: the call did not come through the gateway", auth.ErrUnauthenticated)
+	}
+	id, err := g.cfg.Auth.FromRequest(c.r, c.conn)
+	if err != nil {
+		return rpc.Caller{}, err
+	}
+	return rpc.Caller{Identity: id, Quota: auth.KeyOf(id, auth.ClientAddr(c.r, c.conn))}, nil
 }
 
 // chunkService is Content as rpc.Chunks.

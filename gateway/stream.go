@@ -134,6 +134,7 @@ func (g *Gateway) writeBody(ctx context.Context, w *recorder, piece dag.Span, at
 	}
 	sent, err := body.WriteSection(w, cas.BodyOffset+offset, n)
 	g.metrics.sourceOf(body, from).Add(float64(sent))
+	g.heat(piece.Hash, sent)
 	*at += sent
 	return err
 }
@@ -172,6 +173,7 @@ func (g *Gateway) writePiece(ctx context.Context, w *recorder, link dag.Span, at
 	}
 	sent, err := p.WriteSection(w, offset, n)
 	g.metrics.pieceSource(p).Add(float64(sent))
+	g.heat(link.Hash, sent)
 	*at += sent
 	return err
 }

@@ -1,0 +1,137 @@
+package gateway
+
+import (
+	"context"
+	"net/http"
+
+	"inos.dev/edge/cas"
+	"inos.dev/edge/gateway/auth"
+	"inos.dev/edge/gateway/credit"
+	"inos.dev/edge/gateway/credit/books"
+	"inos.dev/edge/mesh"
+)
+
+// Accounts is who pays for what answers send, and what counts it. The zero
+// value charges nobody and counts nothing.
+type Accounts struct {
+	// Books charge the bytes of all answers; nil: nobody pays.
+	Books *books.Books
+	// Payer says on whose account a chunk is read, or a whole object: its owner,
+	// and the object that it is charged under. Neither waits nor allocates. nil:
+	// the house pays for everything.
+	Payer func(h cas.Hash, whole bool) (owner string, object cas.Hash)
+	// Heat counts the bytes of chunks; nil: nothing is hot.
+	Heat Heat
+	// Deliveries count for clients that sign receipts; nil: there are none.
+	Deliveries Deliveries
+}
+
+// Heat counts what is read; *heat.Counter is one. Count neither waits nor
+// allocates.
+type Heat interface {
+	Count(chunk cas.Hash, n int64)
+}
+
+// Deliveries count what is sent under a nonce; *delivery.Sessions is one.
+type Deliveries interface {
+	Count(nonce mesh.Nonce, payer credit.Account, object cas.Hash, n int64) bool
+}
+
+// deliveryHeader names the delivery that an answer is to be counted for.
+const deliveryHeader = "Inos-Delivery"
+
+// bill is what an answer owes. Bytes are reserved before they are sent, and
+// charged as far as the connection took them.
+type bill struct {
+	line     *books.Line // nil: what is sent goes to the house
+	reserved int64       // and not settled yet
+	settled  int64       // of recorder.bytes
+
+	delivery mesh.Nonce // zero: none
+	payer    credit.Account
+	object   cas.Hash
+}
+
+// openBill finds out who pays for an answer out of h, a chunk or an object,
+// and whether anybody may read on that account.
+func (g *Gateway) openBill(w *recorder, r *http.Request, h cas.Hash, whole bool) error {
+	a := &g.cfg.Accounts
+	if a.Books == nil || w.bill.line != nil {
+		return nil
+	}
+	var owner string
+	var object cas.Hash
+	if a.Payer != nil {
+		owner, object = a.Payer(h, whole)
+	}
+	line := a.Books.Open(owner, object)
+	if err := line.Admit(""); err != nil {
+		err = line.Admit(g.reader(w, r)) // the owner gets another answer
+		line.Close()
+		return err
+	}
+	w.bill.line = line
+	if a.Deliveries != nil && r.Header[deliveryHeader] != nil {
+		if nonce, err := mesh.ParseNonce(r.Header.Get(deliveryHeader)); err == nil {
+			w.bill.delivery, w.bill.payer, w.bill.object = nonce, line.Account(), object
+		}
+	}
+	return nil
+}
+
+// reader is the subject that reads, "" for anybody.
+func (g *Gateway) reader(w *recorder, r *http.Request) string {
+	id, err := g.cfg.Auth.FromRequest(r, w.conn(r))
+	if err != nil {
+		id = auth.Identity{} // reads are open: he is nobody
+	}
+	return id.Subject
+}
+
+// reserve makes sure that n more bytes may be sent, and charges those that
+// were.
+func (w *recorder) reserve(ctx context.Context, n int64) error {
+	if w.bill.line == nil {
+		return nil
+	}
+	w.settleBill()
+	if err := w.bill.line.Take(ctx, n); err != nil {
+		return err
+	}
+	w.bill.reserved = n
+	return nil
+}
+
+// settleBill charges what was sent since the last time.
+func (w *recorder) settleBill() {
+	b := &w.bill
+	sent := w.bytes - b.settled
+	b.line.Settle(b.reserved, sent)
+	b.reserved, b.settled = 0, w.bytes
+	if sent > 0 && !b.delivery.IsZero() {
+		// A delivery that is over confirms nothing; the answer goes on.
+		_ = w.g.cfg.Accounts.Deliveries.Count(b.delivery, b.payer, b.object, sent)
+	}
+}
+
+// closeBill charges the rest. What had no payer is the house's: errors,
+// listings, answers of the API.
+func (w *recorder) closeBill() {
+	accounts := &w.g.cfg.Accounts
+	if accounts.Books == nil || w.bill.line == nil && w.bytes == 0 {
+		return
+	}
+	if w.bill.line == nil {
+		w.bill.line = accounts.Books.Open("", cas.Hash{})
+	}
+	w.settleBill()
+	w.bill.line.Close()
+	w.bill.line = nil
+}
+
+// heat counts bytes of a chunk that were sent, decoded or not.
+func (g *Gateway) heat(chunk cas.Hash, n int64) {
+	if g.cfg.Accounts.Heat != nil && n > 0 {
+		g.cfg.Accounts.Heat.Count(chunk, n)
+	}
+}
