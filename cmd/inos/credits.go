@@ -55,6 +55,7 @@ type accountLine struct {
 	Balance   credit.Amount  `json:"balance"`
 	Local     credit.Amount  `json:"local"`
 	Shared    bool           `json:"shared"`
+	Stale     bool           `json:"stale"`
 	WhenEmpty credit.Empty   `json:"when_empty"`
 	Debt      credit.Amount  `json:"debt"`
 	Served    int64          `json:"served_bytes"`
@@ -67,7 +68,7 @@ type accountLine struct {
 
 func accountOf(a remote.Account) accountLine {
 	return accountLine{
-		Account: a.Name, Balance: a.Balance, Local: a.Local, Shared: a.Shared, WhenEmpty: a.Terms.WhenEmpty, Debt: a.Terms.Debt,
+		Account: a.Name, Balance: a.Balance, Local: a.Local, Shared: a.Shared, Stale: a.Stale, WhenEmpty: a.Terms.WhenEmpty, Debt: a.Terms.Debt,
 		Served: a.Served, Attested: a.Attested, Earned: a.Earned, Proven: a.Proven, Leased: a.Leased, Lines: a.Lines,
 	}
 }
@@ -113,6 +114,9 @@ func (k *creditsBalanceCmd) ask(ctx context.Context) (remote.Account, error) {
 // printAccount writes an account for people.
 func printAccount(c *console, a remote.Account) error {
 	rows := [][2]string{{"account", string(a.Name)}, {"balance", a.Balance.String() + " credits"}}
+	if a.Stale {
+		rows = append(rows, [2]string{"", "the other gateways are out of reach: this may be out of date"})
+	}
 	if a.Shared {
 		rows = append(rows, [2]string{"here", a.Local.String() + " credits by this node's journal"})
 	}

@@ -88,12 +88,9 @@ func (k *creditsPledgeCmd) Run(ctx context.Context, c *console) error {
 		}
 		return k.printQuote(c, q)
 	}
-	p, again, err := t.node.CreatePledge(ctx, wish, onceKey(k.Name))
+	p, err := t.node.CreatePledge(ctx, wish, onceKey(k.Name))
 	if err != nil {
 		return err
-	}
-	if again {
-		fmt.Fprintf(c.err, "the pledge %s was made before; nothing was locked\n", p.ID)
 	}
 	return printPledge(c, p, k.JSON)
 }

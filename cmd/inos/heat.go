@@ -198,13 +198,17 @@ func (heatStatusCmd) Help() string {
 
 // heatStatusLine is the line of --json.
 type heatStatusLine struct {
-	Frozen      bool  `json:"frozen"`
-	Shared      bool  `json:"shared"`
-	Connected   bool  `json:"connected"`
-	Tracked     int64 `json:"tracked"`
-	Budget      int64 `json:"budget"`
-	WindowMS    int64 `json:"window_ms"`
-	ReplicaRate int64 `json:"replica_rate"`
+	Frozen      bool      `json:"frozen"`
+	FrozenBy    string    `json:"frozen_by,omitempty"`
+	FrozenAt    time.Time `json:"frozen_at,omitzero"`
+	Shared      bool      `json:"shared"`
+	Connected   bool      `json:"connected"`
+	Tracked     int64     `json:"tracked"`
+	Decisions   int64     `json:"decisions"`
+	Budget      int64     `json:"budget"`
+	WindowMS    int64     `json:"window_ms"`
+	ReplicaRate int64     `json:"replica_rate"`
+	Tail        int64     `json:"tail_bytes"`
 }
 
 func (k *heatStatusCmd) Run(ctx context.Context, c *console) error {
@@ -218,7 +222,9 @@ func (k *heatStatusCmd) Run(ctx context.Context, c *console) error {
 		return err
 	}
 	if k.JSON {
-		return printJSON(c.out, heatStatusLine{s.Frozen, s.Shared, s.Connected, s.Tracked, s.Budget, s.Window.Milliseconds(), s.ReplicaRate})
+		return printJSON(c.out, heatStatusLine{
+			s.Frozen, s.FrozenBy, s.FrozenAt, s.Shared, s.Connected, s.Tracked, s.Decisions, s.Budget, s.Window.Milliseconds(), s.ReplicaRate, s.Tail,
+		})
 	}
 	shared := "by this node alone"
 	if s.Shared && s.Connected {
@@ -226,11 +232,15 @@ func (k *heatStatusCmd) Run(ctx context.Context, c *console) error {
 	} else if s.Shared {
 		shared = "by this node alone: what it shares through is out of reach"
 	}
+	moves := frozenText(s.Frozen)
+	if s.FrozenBy != "" {
+		moves += fmt.Sprintf(", said %s at %s", s.FrozenBy, s.FrozenAt.UTC().Format(time.RFC3339))
+	}
 	return printRows(c.out, [][2]string{
-		{"moves", frozenText(s.Frozen)},
+		{"moves", moves},
 		{"counted", shared},
-		{"chunks", fmt.Sprint(s.Tracked)},
-		{"budget", bytesText(s.Budget) + " may move now"},
+		{"chunks", fmt.Sprintf("%d, with %d decisions in force", s.Tracked, s.Decisions)},
+		{"budget", bytesText(max(0, s.Budget)) + " may move now"},
 		{"window", s.Window.String()},
 		{"a replica", "serves " + rateText(float64(s.ReplicaRate))},
 	})

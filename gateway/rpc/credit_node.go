@@ -87,9 +87,9 @@ type Ledger interface {
 // the same time.
 type Pledges interface {
 	// Create locks credits of owner, durably when it returns. The same request
-	// with the same id is answered with the pledge that there is: again is true.
-	// Errors: credit.ErrUnderfunded, those of package pledge.
-	Create(ctx context.Context, id string, owner credit.Account, r pledge.Request) (p pledge.Pledge, again bool, err error)
+	// with the same id is answered with the pledge that there is. Errors:
+	// credit.ErrUnderfunded, those of package pledge.
+	Create(ctx context.Context, owner credit.Account, id string, r pledge.Request) (pledge.Pledge, error)
 	// Get returns one pledge, or pledge.ErrUnknown.
 	Get(ctx context.Context, id string) (pledge.Pledge, error)
 	// List returns up to limit pledges of owner ("": of all) behind after, by
@@ -97,9 +97,9 @@ type Pledges interface {
 	List(ctx context.Context, owner credit.Account, after string, limit int) ([]pledge.Pledge, error)
 	// TopUp locks more credits of its owner. The second payment with one key
 	// locks nothing.
-	TopUp(ctx context.Context, id, key string, owner credit.Account, amount credit.Amount) (pledge.Pledge, error)
+	TopUp(ctx context.Context, owner credit.Account, id, key string, amount credit.Amount) (pledge.Pledge, error)
 	// Release ends a pledge of owner; one that is over stays as it is.
-	Release(ctx context.Context, id string, owner credit.Account) (pledge.Pledge, error)
+	Release(ctx context.Context, owner credit.Account, id string) (pledge.Pledge, error)
 }
 
 // Deliveries confirm what clients received; delivery.Sessions are such.

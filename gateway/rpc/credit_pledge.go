@@ -54,11 +54,11 @@ func (s *creditService) CreatePledge(ctx context.Context, req *creditv1.CreatePl
 	if want, err = s.measure(ctx, want); err != nil {
 		return nil, about(want.Object, err)
 	}
-	p, again, err := s.Pledges.Create(ctx, req.GetPledge(), owner, want)
+	p, err := s.Pledges.Create(ctx, owner, req.GetPledge(), want)
 	if err != nil {
 		return nil, about(want.Object, err)
 	}
-	return &creditv1.CreatePledgeResponse{Pledge: encodePledge(p), Again: again}, nil
+	return &creditv1.CreatePledgeResponse{Pledge: encodePledge(p)}, nil
 }
 
 func (s *creditService) ListPledges(ctx context.Context, req *creditv1.ListPledgesRequest) (*creditv1.ListPledgesResponse, error) {
@@ -125,7 +125,7 @@ func (s *creditService) TopUpPledge(ctx context.Context, req *creditv1.TopUpPled
 	if err != nil {
 		return nil, err
 	}
-	p, err := s.Pledges.TopUp(ctx, req.GetPledge(), req.GetIdempotencyKey(), own, amount)
+	p, err := s.Pledges.TopUp(ctx, own, req.GetPledge(), req.GetIdempotencyKey(), amount)
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +137,7 @@ func (s *creditService) ReleasePledge(ctx context.Context, req *creditv1.Release
 	if err != nil {
 		return nil, err
 	}
-	if p, err = s.Pledges.Release(ctx, p.ID, p.Owner); err != nil {
+	if p, err = s.Pledges.Release(ctx, p.Owner, p.ID); err != nil {
 		return nil, err
 	}
 	return &creditv1.ReleasePledgeResponse{Pledge: encodePledge(p)}, nil

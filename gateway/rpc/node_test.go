@@ -208,7 +208,12 @@ func (n fakeList) SetPolicy(ctx context.Context, h cas.Hash, p mesh.Policy) (cat
 // serve starts the routes of n on HTTP/1.1 and h2c.
 func serve(t *testing.T, n *fakeNode) *httptest.Server {
 	t.Helper()
-	routes, err := New(n.config())
+	return serveConfig(t, n.config())
+}
+
+func serveConfig(t *testing.T, cfg Config) *httptest.Server {
+	t.Helper()
+	routes, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

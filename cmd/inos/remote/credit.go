@@ -17,6 +17,7 @@ type Account struct {
 	Balance        credit.Amount // of all gateways that share their books
 	Local          credit.Amount // by this node's journal alone
 	Shared         bool          // whether Balance is the shared one
+	Stale          bool          // whether Balance may be out of date
 	Terms          credit.Terms
 	Served         int64 // bytes charged to it
 	Attested       int64 // of those, confirmed by receipts
@@ -180,7 +181,7 @@ func decodeName(s string) credit.Account { return credit.Account(printable(s)) }
 
 func decodeAccount(m *creditv1.Account) Account {
 	return Account{
-		Name: decodeName(m.GetAccount()), Balance: credit.Amount(m.GetBalance()), Local: credit.Amount(m.GetLocal()), Shared: m.GetShared(),
+		Name: decodeName(m.GetAccount()), Balance: credit.Amount(m.GetBalance()), Local: credit.Amount(m.GetLocal()), Shared: m.GetShared(), Stale: m.GetStale(),
 		Terms:  credit.Terms{WhenEmpty: decodeEmpty(m.GetTerms().GetWhenEmpty()), Debt: credit.Amount(m.GetTerms().GetDebt())},
 		Served: m.GetServedBytes(), Attested: m.GetAttestedBytes(), Earned: m.GetEarnedBytes(), Proven: m.GetProvenBytes(),
 		Leased: m.GetLeasedBytes(), Lines: m.GetLines(),

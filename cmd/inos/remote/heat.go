@@ -44,11 +44,16 @@ type Plan struct {
 
 // HeatStatus is how the counting goes.
 type HeatStatus struct {
-	Frozen, Shared, Connected bool
-	Tracked                   int64 // chunks counted one by one
-	Budget                    int64 // bytes that may be moved now
-	Window                    time.Duration
-	ReplicaRate               int64 // bytes per second that one replica is taken to serve
+	Frozen            bool
+	FrozenBy          string // who set that, or its contrary
+	FrozenAt          time.Time
+	Shared, Connected bool
+	Tracked           int64 // chunks whose rates are kept
+	Decisions         int64 // in force
+	Budget            int64 // bytes that may be moved now
+	Window            time.Duration
+	ReplicaRate       int64 // bytes per second that one replica is taken to serve
+	Tail              int64 // bytes of chunks that the node did not tell apart
 }
 
 // Hot returns the hottest chunks, at most limit of them, the hottest first.
@@ -110,8 +115,9 @@ func (n *Node) HeatStatus(ctx context.Context) (HeatStatus, error) {
 		return HeatStatus{}, fmt.Errorf("heat: %w", err)
 	}
 	return HeatStatus{
-		Frozen: r.GetFrozen(), Shared: r.GetShared(), Connected: r.GetConnected(), Tracked: r.GetTracked(), Budget: r.GetBudget(),
-		Window: r.GetWindow().AsDuration(), ReplicaRate: r.GetReplicaRate(),
+		Frozen: r.GetFrozen(), FrozenBy: printable(r.GetFrozenBy()), FrozenAt: decodeTime(r.GetFreezeTime()),
+		Shared: r.GetShared(), Connected: r.GetConnected(), Tracked: r.GetTracked(), Decisions: r.GetDecisions(), Budget: r.GetBudget(),
+		Window: r.GetWindow().AsDuration(), ReplicaRate: r.GetReplicaRate(), Tail: r.GetTailBytes(),
 	}, nil
 }
 

@@ -69,17 +69,16 @@ func (n *Node) Quote(ctx context.Context, w Wish) (Quote, error) {
 
 // CreatePledge locks credits of the token's account, under a name of 1 to 64
 // letters, digits, - and _. The same wish with the same name is answered with
-// the pledge that there is, and again is true. Errors: credit.ErrUnderfunded.
-func (n *Node) CreatePledge(ctx context.Context, w Wish, name string) (p Pledge, again bool, err error) {
+// the pledge that there is. Errors: credit.ErrUnderfunded.
+func (n *Node) CreatePledge(ctx context.Context, w Wish, name string) (Pledge, error) {
 	resp, err := call(ctx, n, n.credits.CreatePledge, &creditv1.CreatePledgeRequest{
 		Object: w.Object.String(), Rf: uint32(w.RF), Duration: encodeDuration(w.For), Amount: int64(w.Amount), PriceCap: int64(w.PriceCap),
 		Pledge: name,
 	})
 	if err != nil {
-		return Pledge{}, false, fmt.Errorf("pledge for %s: %w", w.Object, err)
+		return Pledge{}, fmt.Errorf("pledge for %s: %w", w.Object, err)
 	}
-	p, err = decodePledge(resp.GetPledge())
-	return p, resp.GetAgain(), err
+	return decodePledge(resp.GetPledge())
 }
 
 // Pledges lists the pledges of an account in the order of their names, or those

@@ -601,9 +601,7 @@ func (x *CreatePledgeRequest) GetPledge() string {
 type CreatePledgeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The pledge.
-	Pledge *Pledge `protobuf:"bytes,1,opt,name=pledge,proto3" json:"pledge,omitempty"`
-	// Whether it was there before, and nothing was locked now.
-	Again         bool `protobuf:"varint,2,opt,name=again,proto3" json:"again,omitempty"`
+	Pledge        *Pledge `protobuf:"bytes,1,opt,name=pledge,proto3" json:"pledge,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -643,13 +641,6 @@ func (x *CreatePledgeResponse) GetPledge() *Pledge {
 		return x.Pledge
 	}
 	return nil
-}
-
-func (x *CreatePledgeResponse) GetAgain() bool {
-	if x != nil {
-		return x.Again
-	}
-	return false
 }
 
 // Asks for a page of the pledges of an account.
@@ -1122,10 +1113,9 @@ const file_inos_credit_v1_pledge_proto_rawDesc = "" +
 	"\bduration\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\bduration\x12\x16\n" +
 	"\x06amount\x18\x04 \x01(\x03R\x06amount\x12\x1b\n" +
 	"\tprice_cap\x18\x05 \x01(\x03R\bpriceCap\x12\x16\n" +
-	"\x06pledge\x18\x06 \x01(\tR\x06pledge\"\\\n" +
+	"\x06pledge\x18\x06 \x01(\tR\x06pledge\"F\n" +
 	"\x14CreatePledgeResponse\x12.\n" +
-	"\x06pledge\x18\x01 \x01(\v2\x16.inos.credit.v1.PledgeR\x06pledge\x12\x14\n" +
-	"\x05again\x18\x02 \x01(\bR\x05again\"|\n" +
+	"\x06pledge\x18\x01 \x01(\v2\x16.inos.credit.v1.PledgeR\x06pledge\"|\n" +
 	"\x12ListPledgesRequest\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\rR\bpageSize\x12\x1d\n" +
