@@ -108,9 +108,9 @@ func (j *Journal) Sync(ctx context.Context, seq uint64) error {
 func (j *Journal) Room(ctx context.Context) error {
 	for {
 		j.mu.Lock()
-		if j.failed != nil || j.queued < maxBatch {
-			defer j.mu.Unlock()
-			return j.failed
+		if failed := j.failed; failed != nil || j.queued < maxBatch {
+			j.mu.Unlock()
+			return failed
 		}
 		done := j.queue[0].done
 		j.mu.Unlock()

@@ -76,13 +76,10 @@ func (r *Reader) entry(e *Entry, pos Position) (rec Position, h header, err erro
 	if rec < r.start || rec > pos {
 		return rec, header{}, bad("its record begins in another segment")
 	}
-	head := b
-	if rec < pos-front {
-		head, err = r.read(make([]byte, headerSize), rec)
-	} else {
+	var head []byte
+	if rec >= pos-front {
 		head = b[rec-(pos-front):]
-	}
-	if err != nil {
+	} else if head, err = r.read(make([]byte, headerSize), rec); err != nil {
 		return rec, header{}, err
 	}
 	h, err = parseHeader(head)

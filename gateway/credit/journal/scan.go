@@ -125,18 +125,8 @@ func (s *scanner) head(f *os.File, seg segment, last bool) error {
 		return fmt.Errorf("journal: %w", err)
 	}
 	h, err := parseSegmentHead(b)
-	switch {
-	case err == nil && h.start != seg.start:
-		err = bad("the header is of another segment")
-	case err == nil && seg.start == 0 && h.seq != 1:
-		err = bad("the first record has another number than 1")
-	case err == nil && seg.start == 0:
-		s.tail.origin = h.prev
-		if s.tail.Seq == 0 {
-			s.tail.Hash = h.prev
-		}
-	case err == nil && seg.start >= s.tail.Pos && (h.seq != s.tail.Seq+1 || h.prev != s.tail.Hash):
-		err = bad("the header does not follow the record before it")
+	if err == nil {
+		err = s.follows(h, seg)
 	}
 	if err != nil && last && seg.size <= segmentHeader {
 		s.tail.headless, s.tail.torn = true, seg.size
@@ -147,6 +137,25 @@ func (s *scanner) head(f *os.File, seg segment, last bool) error {
 	}
 	if s.tail.Pos < seg.start+segmentHeader && s.tail.Pos >= seg.start {
 		s.tail.Pos = seg.start + segmentHeader
+	}
+	return nil
+}
+
+// follows checks that a segment's header is the one that belongs here, and
+// takes the origin from the first one.
+func (s *scanner) follows(h segmentHead, seg segment) error {
+	switch {
+	case h.start != seg.start:
+		return bad("the header is of another segment")
+	case seg.start == 0 && h.seq != 1:
+		return bad("the first record has another number than 1")
+	case seg.start == 0:
+		s.tail.origin = h.prev
+		if s.tail.Seq == 0 {
+			s.tail.Hash = h.prev
+		}
+	case seg.start >= s.tail.Pos && (h.seq != s.tail.Seq+1 || h.prev != s.tail.Hash):
+		return bad("the header does not follow the record before it")
 	}
 	return nil
 }

@@ -102,7 +102,7 @@ func (l *Ledger) dueLocked(part int) bool {
 }
 
 func (l *Ledger) decideLocked(id string, f func(credit.View) ([]credit.Entry, error)) (uint64, bool, error) {
-	d := l.memory.draft()
+	d := l.draft()
 	defer d.close()
 	if id != "" {
 		seq, err := d.known(cas.Sum([]byte(id)))

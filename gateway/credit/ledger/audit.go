@@ -62,7 +62,7 @@ func AuditDir(ctx context.Context, dir string, each func(credit.Account, credit.
 	a.keepNames = each != nil
 	db, err := openStore(filepath.Join(dir, File), true)
 	switch {
-	case errors.Is(err, fs.ErrNotExist): // it is made anew at the next start
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errNew): // it is made anew at the next start
 	case err != nil:
 		return Report{}, err
 	default:

@@ -1,6 +1,8 @@
 package ledger
 
 import (
+	"maps"
+
 	"inos.dev/edge/cas"
 	"inos.dev/edge/gateway/credit"
 )
@@ -66,9 +68,7 @@ func (c *changes) add(older *changes) {
 			c.setAccount(name, a)
 		}
 	}
-	for number, name := range older.names {
-		c.names[number] = name
-	}
+	maps.Copy(c.names, older.names)
 	for name, d := range older.docs {
 		if _, ok := c.docs[name]; !ok {
 			c.setDoc(name, d)

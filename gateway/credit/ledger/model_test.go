@@ -110,6 +110,7 @@ func (quickDisk) Sync(*os.File) error                                  { return 
 
 // quick opens a ledger that does not sync.
 func quick(t testing.TB, cfg Config) *Ledger {
+	t.Helper()
 	l := open(t, cfg)
 	l.db.NoSync = true
 	return l
@@ -164,6 +165,7 @@ func TestModel(t *testing.T) {
 
 // check compares all that the ledger says with the model.
 func (m *model) check(t *testing.T, rt *rapid.T, l *Ledger) {
+	t.Helper()
 	ctx := t.Context()
 	var accounts, leases []AccountState
 	for _, a := range slices.Sorted(maps.Keys(m.states)) {
@@ -219,6 +221,7 @@ func pages[T any, K cmp.Ordered](rt *rapid.T, want []T, limit int, key func(T) K
 }
 
 func (m *model) checkStatement(t *testing.T, rt *rapid.T, l *Ledger, a credit.Account) {
+	t.Helper()
 	limit := rapid.IntRange(1, 20).Draw(rt, "lines")
 	want := m.lines[a]
 	for before := Cursor(""); ; {

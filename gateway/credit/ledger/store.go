@@ -59,10 +59,9 @@ func openStore(path string, readOnly bool) (*bbolt.DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ledger: open %s: %w; if it is damaged, move it away, and it is made anew from the journal", path, err)
 	}
-	if !readOnly {
+	err = db.View(checkFormat)
+	if errors.Is(err, errNew) && !readOnly {
 		err = errors.Join(db.Update(prepare), syncDir(filepath.Dir(path)))
-	} else {
-		err = db.View(checkFormat)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("ledger: %s: %w", path, err), db.Close())
@@ -70,28 +69,29 @@ func openStore(path string, readOnly bool) (*bbolt.DB, error) {
 	return db, nil
 }
 
-// prepare makes the buckets of a new file and refuses a newer one.
+// prepare makes the buckets of a new file.
 func prepare(tx *bbolt.Tx) error {
 	for _, name := range [][]byte{accountBucket, nameBucket, leaseBucket, docBucket, idBucket, orderBucket, metaBucket} {
 		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 			return err
 		}
 	}
-	m := tx.Bucket(metaBucket)
-	if m.Get(formatKey) == nil {
-		secret, err := newSecret()
-		if err != nil {
-			return err
-		}
-		return errors.Join(m.Put(formatKey, []byte(fileFormat)), m.Put(cursorKey, secret), m.Put(stateKey, meta{next: 1}.bytes()))
+	secret, err := newSecret()
+	if err != nil {
+		return err
 	}
-	return checkFormat(tx)
+	m := tx.Bucket(metaBucket)
+	return errors.Join(m.Put(formatKey, []byte(fileFormat)), m.Put(cursorKey, secret), m.Put(stateKey, meta{next: 1}.bytes()))
 }
 
+// errNew says: there is nothing in the file yet.
+var errNew = errors.New("it was never written")
+
+// checkFormat refuses a newer file.
 func checkFormat(tx *bbolt.Tx) error {
 	m := tx.Bucket(metaBucket)
 	if m == nil {
-		return fmt.Errorf("%w: it has no format", errStored)
+		return errNew
 	}
 	if format := m.Get(formatKey); string(format) != fileFormat {
 		return fmt.Errorf("it has format %.20q, this build reads %s: use a newer one", format, fileFormat)

@@ -53,7 +53,7 @@ func (l *Ledger) Doc(ctx context.Context, name string) ([]byte, error) {
 	if err := l.begin(ctx); err != nil {
 		return nil, err
 	}
-	d := l.memory.draft()
+	d := l.draft()
 	data, err := d.Doc(ctx, name)
 	d.close()
 	if syncErr := l.unlockAndSync(ctx, l.docSeq); err == nil {
@@ -67,7 +67,7 @@ func (l *Ledger) Docs(ctx context.Context, prefix, after string, limit int) ([]c
 	if err := l.begin(ctx); err != nil {
 		return nil, err
 	}
-	d := l.memory.draft()
+	d := l.draft()
 	list, err := d.Docs(ctx, prefix, after, limit)
 	d.close()
 	if syncErr := l.unlockAndSync(ctx, l.docSeq); err == nil {
