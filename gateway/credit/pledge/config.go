@@ -20,8 +20,9 @@ type Config struct {
 	// Spend writes entries that take amount from an account, as one record with
 	// an id, if the account has as much: else credit.ErrUnderfunded. A record
 	// whose id was written before is not written again, and no error. Gateways
-	// with shared balances give one that looks at these; the entries have to be
-	// in Ledger when it returns. Default: the balance by Ledger alone.
+	// with shared balances give one that looks at these. The entries are in
+	// Ledger when it returns; with an error perhaps, and then they do not come
+	// later. Default: the balance by Ledger alone.
 	Spend func(ctx context.Context, id string, from credit.Account, amount credit.Amount, entries []credit.Entry) error
 	// Holders knows who is to be paid. Default: nobody holds anything.
 	Holders Holders

@@ -38,6 +38,6 @@
 // record leaves the step to be done, one after it leaves it done; and a step is
 // written only on top of the document that it was computed from. Epochs that
 // passed while the node was down are settled in order at the next start.
-// A write whose outcome is not known is looked up before the pledge is used
-// again.
+// After a write the ledger is asked what it has; if it cannot tell, before the
+// pledge is used again.
 package pledge

@@ -252,34 +252,43 @@ func (s *Pledges) write(ctx context.Context, e *entry, id string, p Pledge, entr
 		return err
 	}
 	e.unsure = true // until it is known how this went
-	_, again, err := s.cfg.Ledger.Decide(ctx, id, func(v credit.View) ([]credit.Entry, error) {
+	_, _, err = s.cfg.Ledger.Decide(ctx, id, func(v credit.View) ([]credit.Entry, error) {
 		doc, err := v.Doc(ctx, prefix+p.ID)
 		if err != nil {
 			return nil, err
 		}
 		if !bytes.Equal(doc, e.doc) {
-			return nil, fmt.Errorf("%w: somebody else has written %s", ErrBooks, p.ID)
+			return nil, fmt.Errorf("%w: somebody else has written it", ErrBooks)
 		}
 		state, err := v.State(ctx, credit.Escrow(p.ID))
 		if err != nil {
 			return nil, err
 		}
 		if state.Balance != was.Escrow() {
-			return nil, fmt.Errorf("%w: %s holds %s, and its document says %s; run an audit", ErrBooks, credit.Escrow(p.ID), state.Balance, was.Escrow())
+			return nil, fmt.Errorf("%w: its escrow holds %s, and its document says %s; run an audit", ErrBooks, state.Balance, was.Escrow())
 		}
 		return entries, nil
 	})
+	return s.outcome(ctx, e, p, entries, err)
+}
+
+// outcome looks up what became of a record that ends in the document of p, and
+// returns nil if the ledger has it, whatever it said, or if its id was there
+// before. The caller holds e.op.
+func (s *Pledges) outcome(ctx context.Context, e *entry, p Pledge, entries []credit.Entry, err error) error {
+	lookup := s.sure(context.WithoutCancel(ctx), e)
+	switch {
+	case lookup == nil && bytes.Equal(e.doc, entries[len(entries)-1].Doc):
+		return nil
+	case err == nil && lookup == nil && e.doc == nil:
+		err = fmt.Errorf("%w: what was written is not there", ErrBooks)
+	case err == nil:
+		err = lookup
+	}
 	if err != nil {
-		return fmt.Errorf("pledge %s: %w", p.ID, err)
+		err = fmt.Errorf("pledge %s: %w", p.ID, err)
 	}
-	if again {
-		return s.sure(ctx, e)
-	}
-	e.doc, e.unsure = entries[len(entries)-1].Doc, false
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.showLocked(e, p)
-	return nil
+	return err
 }
 
 // withDocument adds the document of p to the entries of its step. It concerns

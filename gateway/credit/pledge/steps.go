@@ -136,8 +136,7 @@ func (s *Pledges) unused(ctx context.Context, id string) error {
 }
 
 // fund moves amount from the owner to the escrow of p, together with its
-// document. If the ledger did not take it, memory is as before. The caller holds
-// e.op.
+// document. If that fails, all is as before. The caller holds e.op.
 func (s *Pledges) fund(ctx context.Context, e *entry, id string, p Pledge, amount credit.Amount) error {
 	entries, err := withDocument(p, []credit.Entry{
 		{Kind: credit.KindEscrow, From: p.Owner, To: credit.Escrow(p.ID), Amount: amount, Object: p.Request.Object, Bytes: p.Request.Bytes, Ref: p.ID},
@@ -146,24 +145,12 @@ func (s *Pledges) fund(ctx context.Context, e *entry, id string, p Pledge, amoun
 		return err
 	}
 	e.unsure = true // until it is known how this went
-	if err = s.cfg.Spend(ctx, id, p.Owner, amount, entries); errors.Is(err, credit.ErrUnderfunded) {
-		e.unsure = false
-		if e.doc == nil {
-			s.gone(e)
-		}
-		return fmt.Errorf("%w: the pledge takes %s for %d replicas of %d bytes until %s; ask for less, or for a grant",
+	err = s.cfg.Spend(ctx, id, p.Owner, amount, entries)
+	if errors.Is(err, credit.ErrUnderfunded) {
+		err = fmt.Errorf("%w: the pledge takes %s for %d replicas of %d bytes until %s; ask for less, or for a grant",
 			err, amount, p.Request.RF, p.Request.Bytes, p.Until().Format(time.RFC3339))
 	}
-	if err != nil {
-		return fmt.Errorf("pledge %s: %w", p.ID, err)
-	}
-	if err := s.sure(ctx, e); err != nil {
-		return err
-	}
-	if e.doc == nil {
-		return fmt.Errorf("%w: %s was funded and has no document", ErrBooks, p.ID)
-	}
-	return nil
+	return s.outcome(ctx, e, p, entries, err)
 }
 
 // TopUp locks more credits of the owner: a pledge with an end ends later, by
