@@ -7,6 +7,10 @@
 // claim that is not known is refused (it may be a restriction). Tokens of
 // further issuers never give the admin right nor the operator's name.
 //
+// What an identity may do is decided by rules (DefaultRules, Policy): one
+// evaluator over verified metadata, at every door, which denies what no rule
+// allows, and keeps a record.
+//
 // The node's operator has a token in DATA/token. With Config.Dev, a request
 // from loopback without a token has the operator's identity too, unless
 // something between or another web page may have caused it: see devRequest.
@@ -56,11 +60,20 @@ type Identity struct {
 	Rights   Rights
 	TokenID  string // for logs and quotas
 	Operator bool   // the node's own operator
+	Issuer   Issuer // of the token
 	Expires  time.Time
 }
 
 // Anonymous reports whether nothing is known about the sender.
 func (id Identity) Anonymous() bool { return id.Subject == "" }
+
+// issuer is what vouches for id, which may have been made by hand.
+func (id *Identity) issuer() Issuer {
+	if id.Anonymous() || id.Issuer >= numIssuers {
+		return IssuerNone
+	}
+	return id.Issuer
+}
 
 // Require is nil if id has all the rights, else ErrUnauthenticated for anybody
 // and ErrForbidden for somebody.
@@ -122,7 +135,7 @@ func (v *Verifier) FromRequest(r *http.Request, c Conn) (Identity, error) {
 	switch len(values) {
 	case 0:
 		if v.cfg.Dev && devRequest(r, c) {
-			return Identity{Subject: OperatorSubject, Rights: All, TokenID: devTokenID, Operator: true}, nil
+			return Identity{Subject: OperatorSubject, Rights: All, TokenID: devTokenID, Operator: true, Issuer: IssuerDev}, nil
 		}
 		return Identity{}, nil
 	case 1:

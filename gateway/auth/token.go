@@ -110,7 +110,9 @@ func (v *Verifier) Verify(token Token, now time.Time) (Identity, error) {
 		}
 		id.Operator = true
 	}
+	id.Issuer = IssuerOwn
 	if !own {
+		id.Issuer = IssuerTrusted
 		id.Rights &^= Admin
 	}
 	return id, nil
@@ -169,9 +171,13 @@ func identify(data []byte, now time.Time) (Identity, error) {
 
 // checkSubject accepts 1 … 128 bytes of printable text.
 func checkSubject(s string) error {
-	if s == "" || len(s) > maxSubject || !utf8.ValidString(s) ||
-		strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+	if !printable(s, maxSubject) {
 		return fmt.Errorf("auth: a subject is 1 to %d bytes of printable text", maxSubject)
 	}
 	return nil
+}
+
+// printable reports whether s is 1 … limit bytes of text that prints.
+func printable(s string, limit int) bool {
+	return s != "" && len(s) <= limit && utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
 }
