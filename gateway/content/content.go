@@ -65,6 +65,9 @@ type Config struct {
 	Deny    *Deny       // nil: nothing is denied
 	Sweep   Sweep       // nil: Collect is an error
 	Payers  Payers      // nil: nobody needs to know
+	// Announce is told of every publication that this node has signed, once it
+	// is durable. It must not block. nil: nobody needs to know.
+	Announce func(p mesh.Publication)
 
 	// Decoders is how many chunks are decoded or checked at once for clients.
 	// Default GOMAXPROCS.

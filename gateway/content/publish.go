@@ -142,10 +142,23 @@ func (c *Content) change(ctx context.Context, about catalog.Record, decide func(
 		if errors.Is(err, catalog.ErrChanged) {
 			continue // somebody's word was written, so that all together get on
 		}
-		if err == nil && c.cfg.Payers != nil {
-			c.cfg.Payers.Changed(ctx, about.Hash)
+		if err == nil {
+			c.tell(ctx, about.Hash, changes)
 		}
 		return r, err
+	}
+}
+
+// tell passes on what was written.
+func (c *Content) tell(ctx context.Context, h cas.Hash, changes []catalog.Change) {
+	if c.cfg.Payers != nil {
+		c.cfg.Payers.Changed(ctx, h)
+	}
+	if c.cfg.Announce == nil {
+		return
+	}
+	for _, change := range changes {
+		c.cfg.Announce(change.Publication.Publication)
 	}
 }
 
