@@ -138,6 +138,12 @@ func testRates(t *testing.T, s heat.Store) {
 	if first.Tracked != 1 {
 		t.Errorf("%d chunks are tracked, want 1", first.Tracked)
 	}
+	aged := a.window(func(w *heat.Window) {
+		w.Age, w.Deltas = time.Second, []heat.Delta{{Chunk: chunk(2), Bytes: 1 << 20}}
+	})
+	if got, want := of(aged, chunk(2)).Fast, (1<<20)*heat.Share(window, heat.FastConstant)*math.Exp(-1/heat.FastConstant); !near(got, want, 1e-5) {
+		t.Errorf("a window that ended a second ago: rate %v, want %v", got, want)
+	}
 	later := a.wait(20 * time.Millisecond)
 	passed := later.Now.Sub(first.Now).Seconds()
 	got := of(later, chunk(1))

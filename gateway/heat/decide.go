@@ -52,7 +52,7 @@ func orDefault[T comparable](v, def T) T {
 // margin is how much more than they must serve fewer replicas could serve
 // before some are taken away: what keeps a rate near a border from going up and
 // down.
-const margin = 1.1
+const margin = 1.2
 
 // life is how long a decision lasts unless it is renewed; at half of it, it is.
 func (r Rules) life() time.Duration { return max(10*time.Minute, 4*r.CoolDown) }
@@ -101,7 +101,7 @@ func (o *Observation) current(p Policy, now time.Time) int {
 // zero State remembers nothing, and then a chunk does not cool down before
 // CoolDown has passed.
 type State struct {
-	since time.Time // of the first observation
+	since time.Time // of the first observation of all nodes' demand
 	above int       // windows in a row in which demand was above the target
 	peaks peaks
 }
@@ -110,7 +110,7 @@ type State struct {
 func (s State) Observe(o Observation, p Policy, now time.Time, r Rules) State {
 	r = r.withDefaults()
 	p = r.bounds(p)
-	if s.since.IsZero() {
+	if s.since.IsZero() || o.Alone { // alone, nobody knows whether it is cold elsewhere
 		s.since = now
 	}
 	s.peaks.add(o.Fast, now, r.CoolDown)

@@ -26,4 +26,4 @@ const (
 func (r *Redis) Library() string { return r.library }
 
 // Share is what a byte adds to an average.
-func Share(span time.Duration, constant float64) float64 { return share(span, constant) }
+func Share(span time.Duration, constant float64) float64 { return share(span, 0, constant) }

@@ -20,7 +20,7 @@
 //
 // replicas. Up goes the fast average, at once to what is asked for, after two
 // windows in a row. Down goes what is the greatest of the slow average and of
-// all that the fast one was during the last cool-down, with a tenth to spare:
+// all that the fast one was during the last cool-down, with a fifth to spare:
 // a peak that came back within a cool-down would find its replicas. A step
 // down takes away at most half of what is above the floor, and the next one
 // waits for a cool-down of its own: from 16 to 3 in five steps. Taking away

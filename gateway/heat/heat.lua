@@ -77,9 +77,8 @@ local function tick(key)
   return now
 end
 
--- add adds bytes to one of the averages. The deltas are chunk, bytes in turn.
-local function add(set, constant, chunks, bytes, now, span)
-  local per_byte = (1 - math.exp(-span / constant)) / span
+-- add adds to one of the averages what each byte adds to it.
+local function add(set, constant, chunks, bytes, now, per_byte)
   local rates = rates_of(set, constant, chunks, now)
   local scores = {}
   for i, chunk in ipairs(chunks) do
@@ -89,15 +88,15 @@ local function add(set, constant, chunks, bytes, now, span)
   each(scores, function(part) redis.call('ZADD', set, unpack(part)) end)
 end
 
-local function count(key, deltas, span, now)
+local function count(key, deltas, fast, slow, now)
   local chunks, bytes, at = {}, {}, 1
   while at <= #deltas do
     local chunk, n
     chunk, n, at = struct.unpack('>c32I8', deltas, at)
     chunks[#chunks + 1], bytes[#bytes + 1] = chunk, n
   end
-  add(key.fast, fast_constant, chunks, bytes, now, span)
-  add(key.slow, slow_constant, chunks, bytes, now, span)
+  add(key.fast, fast_constant, chunks, bytes, now, fast)
+  add(key.slow, slow_constant, chunks, bytes, now, slow)
   local surplus = redis.call('ZCARD', key.slow) - max_tracked
   if surplus > 0 then
     forget(key, redis.call('ZRANGE', key.slow, 0, surplus - 1))
@@ -214,12 +213,12 @@ end
 
 redis.register_function(library .. '_apply', function(KEYS, ARGV)
   local node, epoch, base, seq = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-  local span, above, per_minute = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+  local fast, slow, above, per_minute = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
   local key = keys_of(KEYS)
   local now = tick(key)
   local decisions, n = decisions_of(key, now)
-  local on, by, at = switch_of(key, ARGV[8], ARGV[9], tonumber(ARGV[10]))
-  n = learn(key, ARGV[13], decisions, n, now)
+  local on, by, at = switch_of(key, ARGV[9], ARGV[10], tonumber(ARGV[11]))
+  n = learn(key, ARGV[14], decisions, n, now)
   local budget = fill(key, per_minute, now)
 
   local known = redis.call('HGET', key.nodes, node)
@@ -230,8 +229,8 @@ redis.register_function(library .. '_apply', function(KEYS, ARGV)
   if epoch >= has_epoch and base == last and seq > base then
     advance(key, node, known, epoch, seq, now)
     has_epoch, has_seq = epoch, seq
-    count(key, ARGV[11], span, now)
-    refused, budget = decide(key, ARGV[12], decisions, n, budget, per_minute, on == '1', now)
+    count(key, ARGV[12], fast, slow, now)
+    refused, budget = decide(key, ARGV[13], decisions, n, budget, per_minute, on == '1', now)
   end
   redis.call('HSET', key.state, 'budget', exact(budget), 'budget_at', exact(now))
   n = 0

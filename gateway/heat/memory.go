@@ -156,8 +156,7 @@ func (m *Memory) setLocked(d Decision) {
 
 // countLocked adds the deltas of a window, and prunes the coldest chunks.
 func (m *Memory) countLocked(w Window, now time.Time) {
-	span := min(max(w.Span, minSpan), maxSpan)
-	fast, slow := share(span, fastConstant), share(span, slowConstant)
+	fast, slow := w.shares()
 	if m.chunks == nil {
 		m.chunks = make(map[cas.Hash]averages)
 	}

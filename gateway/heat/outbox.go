@@ -66,7 +66,7 @@ func (o *outbox) idle() bool { return len(o.waiting) == 0 && o.seq == o.base }
 // window returns what is to be sent now: what is unanswered once more, or a
 // window with all that the store lacks and all that waits. It is also made if
 // there is something to propose. It returns the bytes that have no place in it.
-func (o *outbox) window(propose bool) (w Window, tail int64) {
+func (o *outbox) window(propose bool, now time.Time) (w Window, tail int64) {
 	if !o.doubt && (propose || len(o.waiting) > 0) {
 		all := byBytes(o.waiting)
 		top := all[:min(len(all), maxDeltas)]
@@ -91,7 +91,8 @@ func (o *outbox) window(propose bool) (w Window, tail int64) {
 		}
 		w.Deltas = byBytes(sums)
 	}
-	w.Span = unsent[len(unsent)-1].to.Sub(unsent[0].from)
+	end := unsent[len(unsent)-1].to
+	w.Span, w.Age = end.Sub(unsent[0].from), now.Sub(end)
 	return w, tail
 }
 

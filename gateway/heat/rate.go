@@ -31,11 +31,17 @@ func (a averages) decayed(now time.Time) averages {
 }
 
 // share is what one byte adds to an average if it came at some moment of a
-// span that ends now, any moment being as likely: a steady flow of r bytes per
-// second gives an average of r, however long the spans are.
-func share(span time.Duration, constant float64) float64 {
+// span, any moment being as likely, that ended age ago: a steady flow of r
+// bytes per second gives an average of r, however long the spans are.
+func share(span, age time.Duration, constant float64) float64 {
 	s := span.Seconds()
-	return -math.Expm1(-s/constant) / s
+	return -math.Expm1(-s/constant) / s * math.Exp(-age.Seconds()/constant)
+}
+
+// shares are those of the bytes of a window.
+func (w *Window) shares() (fast, slow float64) {
+	span, age := min(max(w.Span, minSpan), maxSpan), max(w.Age, 0)
+	return share(span, age, fastConstant), share(span, age, slowConstant)
 }
 
 // Limits of the span of a window: one that is shorter would claim an absurd

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"inos.dev/edge/cas"
@@ -42,6 +43,7 @@ const dialTimeout = 500 * time.Millisecond
 // redis://user:password@host:6379/0, rediss:// for TLS, or unix://path. It does
 // not connect yet. Close ends its connections.
 func OpenRedis(url string) (*Redis, error) {
+	logging.Disable() // what fails is returned, and logged once by who called
 	options, err := redis.ParseURL(url)
 	if err != nil {
 		return nil, fmt.Errorf("heat: the URL of Redis: %w", err)
@@ -91,9 +93,9 @@ func (r *Redis) call(ctx context.Context, function string, args ...any) (any, er
 
 // Apply implements Store.
 func (r *Redis) Apply(ctx context.Context, w Window) (View, error) {
-	span := min(max(w.Span, minSpan), maxSpan)
+	fast, slow := w.shares()
 	on, by, at := switchArgs(w.Switch)
-	answer, err := r.call(ctx, "apply", w.Node, w.Epoch, w.Base, w.Seq, exact(span.Seconds()), exact(w.Above), w.BytesPerMinute, on, by, at,
+	answer, err := r.call(ctx, "apply", w.Node, w.Epoch, w.Base, w.Seq, exact(fast), exact(slow), exact(w.Above), w.BytesPerMinute, on, by, at,
 		appendDeltas(nil, w.Deltas), appendProposals(nil, w.Proposals, w.Node), appendKnown(nil, w.Known))
 	if err != nil {
 		return View{}, err

@@ -94,6 +94,7 @@ type Heat struct {
 	out    outbox
 	ownSeq uint64
 	called time.Time // the last call of the store
+	pause  time.Time // none before that
 	behind bool      // the store has forgotten what it knew
 	deaf   bool      // the last announcement failed, and that was logged
 
@@ -179,16 +180,15 @@ func (h *Heat) tick(ctx context.Context) {
 		}
 		h.setUp(err)
 		if alone = err != nil; !alone {
-			own = &v
+			own = v
 		}
 	} else if !alone {
 		return // nothing new
 	}
-	if own == nil {
-		return
+	if own != nil {
+		h.observe(ctx, *own, alone)
+		h.announce(ctx)
 	}
-	h.observe(ctx, *own, alone)
-	h.announce(ctx)
 }
 
 // collect takes what was counted since the last tick to the outbox, and
@@ -227,17 +227,20 @@ func (h *Heat) due(now time.Time, proposals []Decision) bool {
 	case quiet && len(proposals) == 0 && h.out.idle() && !h.behind:
 		wait *= 4
 	}
-	return now.Sub(h.called) >= wait-h.cfg.Window/2 // ticks are not on time to the microsecond
+	early := h.cfg.Window / 2 // ticks are not on time to the microsecond
+	return now.Sub(h.called) >= wait-early && !now.Before(h.pause.Add(-early))
 }
 
-// apply is the one call of a window.
-func (h *Heat) apply(ctx context.Context, now time.Time, proposals []Decision) (View, error) {
-	w, tail := h.out.window(len(proposals) > 0)
+// apply is the one call of a window. It returns no view if the store has
+// forgotten what this node still knows: the next window tells it.
+func (h *Heat) apply(ctx context.Context, now time.Time, proposals []Decision) (*View, error) {
+	w, tail := h.out.window(len(proposals) > 0, now)
 	h.lose(tail)
 	h.fill(&w, proposals)
 	if h.behind {
 		w.Known = h.Decisions()
 	}
+	first := h.called.IsZero()
 	h.called = now
 	timed, cancel := context.WithTimeout(ctx, h.cfg.Timeout)
 	defer cancel()
@@ -246,17 +249,24 @@ func (h *Heat) apply(ctx context.Context, now time.Time, proposals []Decision) (
 	if err != nil {
 		h.out.failed(w)
 		h.behind = true // until it says what it knows; to be told twice does no harm
-		return View{}, err
+		return nil, err
+	}
+	if h.own != nil && (first || h.behind) {
+		// A new connection costs commands of its own, a new server even more.
+		h.pause = now.Add(4 * h.cfg.Window)
 	}
 	behind, newer := h.out.answered(w, v, now)
 	h.behind = behind
+	if behind {
+		return nil, nil
+	}
 	if newer {
 		h.cfg.Logger.Warn("another process counts as this node, or the clock was set back", "node", h.cfg.Node)
 	}
 	for _, r := range v.Refused {
 		h.metrics.held.WithLabelValues(string(r.Reason)).Inc()
 	}
-	return v, nil
+	return &v, nil
 }
 
 // fill adds to w what does not depend on what was counted.

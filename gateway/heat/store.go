@@ -38,7 +38,7 @@ type Window struct {
 	// counted Base and nothing later, and no process with a greater Epoch. Base
 	// = Seq tells nothing and only asks.
 	Base, Seq uint64
-	Span      time.Duration // how long it took to count Deltas
+	Span, Age time.Duration // how long Deltas were counted, and how long ago that ended
 	Deltas    []Delta       // each chunk once
 	// Proposals are decisions with the Epoch of the last decision that the node
 	// knows, 0 if there is none. One that is accepted gets an Epoch of its own,
