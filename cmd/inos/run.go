@@ -49,6 +49,7 @@ type node struct {
 	uploads  *upload.Sessions
 	verifier *auth.Verifier
 	gateway  *gateway.Gateway
+	accounts
 	cert     *gateway.Certificate
 
 	listeners []listener
@@ -75,7 +76,8 @@ func (n *node) run(ctx context.Context) error {
 		debug.SetMemoryLimit(int64(n.cfg.Memory))
 	}
 	for _, step := range []func() error{
-		n.openStore, n.openCatalog, n.openFills, n.openContent, n.openUploads, n.openAuth, n.openGateway,
+		n.openStore, n.openCatalog, n.openFills, n.openEvents, func() error { return n.openPayers(ctx) }, n.openContent, n.openUploads, n.openAuth,
+		func() error { return n.openBooks(ctx) }, n.openHeat, n.openGateway,
 		func() error { return n.openListeners(ctx) }, func() error { return n.openAdmin(ctx) },
 	} {
 		if err := step(); err != nil {
@@ -151,7 +153,12 @@ func (n *node) openFills() (err error) {
 }
 
 func (n *node) openContent() (err error) {
+	var payers content.Payers
+	if n.payers != nil { // an interface that holds nil is not nil
+		payers = n.payers
+	}
 	n.content, err = content.New(content.Config{
+		Payers: payers, Announce: n.published,
 		Store: n.cache, Keeper: keeper{n.store, n.cache}, Catalog: n.catalog, Key: n.key, Filler: n.fills, Deny: n.deny,
 		Sweep: n.sweep, Grace: time.Duration(n.cfg.Grace), Logger: n.log,
 		DecodedBytes: int64(n.cfg.DecodedCache), ManifestBytes: int64(n.cfg.ManifestCache),
@@ -205,6 +212,7 @@ func (n *node) openGateway() (err error) {
 	n.gateway, err = gateway.New(gateway.Config{
 		Content: n.content, Writer: n.writer, Auth: n.verifier, Uploads: n.uploads,
 		Node: n.info, Ready: n.ready, Egress: egress, PublicURL: n.cfg.PublicURL,
+		Accounts: n.accounting(), Credits: n.creditService(), HeatAPI: n.heatService(), Events: n.bus,
 		MaxRequests: n.cfg.MaxRequests, MaxUploads: n.cfg.MaxUploads, MaxObject: int64(n.cfg.MaxObject), MinRate: int64(n.cfg.MinRate),
 		Registry: n.registry, Logger: n.log, AccessLog: access,
 	})
@@ -275,7 +283,7 @@ func (n *node) openAdmin(ctx context.Context) error {
 	if n.cfg.Admin == "" {
 		return nil
 	}
-	return n.listen(ctx, n.cfg.Admin, adminServer(n), false)
+	return n.listen(ctx, n.cfg.Admin, adminServer(n, n.gateway.Admits), false)
 }
 
 // serve runs everything under one group until ctx is done, then drains.
@@ -284,7 +292,8 @@ func (n *node) serve(ctx context.Context) error {
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	g, work := errgroup.WithContext(work)
-	for _, run := range []func(context.Context) error{n.store.Run, n.fills.Run, n.content.Run, n.uploads.Run, n.deny.Run, n.collect} {
+	runs := []func(context.Context) error{n.store.Run, n.fills.Run, n.content.Run, n.uploads.Run, n.deny.Run, n.collect}
+	for _, run := range append(runs, n.accountRuns()...) {
 		g.Go(func() error { return run(work) })
 	}
 	if n.cert != nil {
@@ -326,6 +335,7 @@ func ignoreClosed(err error) error {
 // drain stops listening and gives the running requests their time.
 func (n *node) drain() error {
 	n.gateway.Drain()
+	n.bus.Drain()
 	n.log.Info("draining", "requests", n.gateway.Active())
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(n.cfg.Drain))
 	defer cancel()

@@ -49,6 +49,8 @@ type serveCmd struct {
 	MinRate        byteSize `help:"Least bytes per second at which a client must send or take a body." default:"16KiB"`
 	Drain          duration `help:"How long running requests may go on after a signal to stop." default:"30s"`
 
+	accountFlags `embed:""`
+
 	AccessLog bool   `help:"Log a line per request."`
 	LogLevel  string `help:"debug, info, warn or error." enum:"debug,info,warn,error" default:"info"`
 	LogFormat string `help:"text or json." enum:"text,json" default:"text"`
@@ -82,6 +84,9 @@ func (s *serveCmd) validate() error {
 	}
 	if s.TLSListen != "" && (s.TLSCert == "" || s.TLSKey == "") {
 		return errors.New("--tls-listen needs --tls-cert and --tls-key")
+	}
+	if err := s.accountFlags.validate(); err != nil {
+		return err
 	}
 	if !s.Dev {
 		return nil
