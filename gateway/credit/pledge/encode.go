@@ -90,7 +90,7 @@ func (p Pledge) check(d document) error {
 	switch {
 	case d.Opened <= 0 || d.Settled < d.Opened || d.Ends < 0 || d.Over < 0:
 		return fmt.Errorf("%w: its times are out of order", ErrBooks)
-	case p.Locked < 0 || p.Paid < 0 || p.Returned < 0 || p.Escrow() < 0 || p.Rest >= gibHour || p.Epochs < 0:
+	case p.Locked < 0 || p.Locked > credit.MaxAmount || p.Paid < 0 || p.Paid > p.Locked || p.Returned < 0 || p.Returned > p.Locked-p.Paid || p.Rest >= gibHour || p.Epochs < 0:
 		return fmt.Errorf("%w: of %d locked, %d were paid and %d returned", ErrBooks, p.Locked, p.Paid, p.Returned)
 	case !p.Over.IsZero() && p.Escrow() != 0:
 		return fmt.Errorf("%w: it is over and holds %d", ErrBooks, p.Escrow())

@@ -285,6 +285,7 @@ func soak(short, full int) int {
 }
 
 func checkBooks(t *testing.T, rt *rapid.T) {
+	t.Helper()
 	w := &world{t: t, dir: filepath.Join(t.TempDir(), "data"), holders: &holders{}}
 	w.start(rt)
 	defer func() {
