@@ -15,6 +15,11 @@ import (
 
 	"inos.dev/edge/cas"
 	"inos.dev/edge/gateway/auth"
+	"inos.dev/edge/gateway/credit"
+	"inos.dev/edge/gateway/credit/books"
+	"inos.dev/edge/gateway/credit/delivery"
+	"inos.dev/edge/gateway/credit/journal"
+	"inos.dev/edge/gateway/credit/pledge"
 	"inos.dev/edge/mesh/exchange"
 	casv1 "inos.dev/edge/proto/gen/inos/cas/v1"
 )
@@ -59,6 +64,12 @@ func TestErrorTable(t *testing.T) {
 		{cas.ErrCorrupt, connect.CodeDataLoss, "CORRUPT", true, false},
 		{exchange.ErrUnanswered, connect.CodeUnavailable, "SOURCES_SILENT", true, false},
 		{cas.ErrNoSpace, connect.CodeResourceExhausted, "NO_ROOM", false, false},
+		{credit.ErrOutOfCredit, connect.CodeUnavailable, "PUBLISHER_OUT_OF_CREDIT", true, false},
+		{credit.ErrUnderfunded, connect.CodeFailedPrecondition, "UNDERFUNDED", true, false},
+		{books.ErrShare, connect.CodeUnavailable, "BOOKS_APART", true, false},
+		{journal.ErrFailed, connect.CodeUnavailable, "UNBOOKED", false, true},
+		{pledge.ErrOver, connect.CodeFailedPrecondition, "PLEDGE_OVER", true, false},
+		{delivery.ErrTooMany, connect.CodeResourceExhausted, "TOO_MANY_DELIVERIES", true, false},
 		{context.DeadlineExceeded, connect.CodeDeadlineExceeded, "", false, false},
 		{errors.New("anything"), connect.CodeInternal, "INTERNAL", false, true},
 	} {
