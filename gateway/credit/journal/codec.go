@@ -166,7 +166,7 @@ func (in *input) some(limit uint64, what string) uint64 {
 
 // prev takes the distance of a link.
 func (in *input) prev(pos Position) Position {
-	d := in.uvarint(uint64(pos)-1, "a link")
+	d := in.uvarint(max(uint64(pos), 1)-1, "a link")
 	if d == 0 {
 		return 0
 	}

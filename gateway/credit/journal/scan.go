@@ -40,9 +40,13 @@ type scanner struct {
 	root  *os.Root
 	tail  tail
 	visit func(*Record) error
+	r     *bufio.Reader
 	rec   Record
 	buf   []byte
 }
+
+// readAhead is how much of a segment is read at once.
+const readAhead = 256 << 10
 
 // Scan calls visit for each record behind from, in their order, and returns
 // the end of the last. It changes nothing. The record and all in it is valid
@@ -101,12 +105,16 @@ func (s *scanner) segment(ctx context.Context, seg segment, last bool) error {
 		}
 	}
 	pos := max(s.tail.Pos, seg.start+segmentHeader)
-	r := bufio.NewReaderSize(io.NewSectionReader(f, int64(pos-seg.start), seg.size-int64(pos-seg.start)), 1<<20)
+	section := io.NewSectionReader(f, int64(pos-seg.start), seg.size-int64(pos-seg.start))
+	if s.r == nil {
+		s.r = bufio.NewReaderSize(section, readAhead)
+	}
+	s.r.Reset(section)
 	for pos < seg.end() {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		err := s.record(r, pos)
+		err := s.record(pos)
 		switch {
 		case errors.Is(err, errForm):
 			return s.stop(f, seg, pos, last, err)
@@ -179,8 +187,8 @@ func (s *scanner) confirm(f *os.File, seg segment) error {
 
 // record reads one record at pos and moves the mark behind it. errForm says
 // that there is none.
-func (s *scanner) record(r *bufio.Reader, pos Position) error {
-	b, err := r.Peek(headerSize)
+func (s *scanner) record(pos Position) error {
+	b, err := s.r.Peek(headerSize)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("journal: read: %w", err)
 	}
@@ -189,7 +197,7 @@ func (s *scanner) record(r *bufio.Reader, pos Position) error {
 		return err
 	}
 	s.buf = grow(s.buf, int(h.length))
-	switch _, err := io.ReadFull(r, s.buf); {
+	switch _, err := io.ReadFull(s.r, s.buf); {
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return bad("a record is cut off")
 	case err != nil:

@@ -1,8 +1,6 @@
 package ledger
 
 import (
-	"maps"
-
 	"inos.dev/edge/cas"
 	"inos.dev/edge/gateway/credit"
 )
@@ -11,7 +9,8 @@ import (
 // does not change any more: a new state replaces the old one.
 type changes struct {
 	accounts map[credit.Account]*account
-	names    map[uint32]credit.Account // of the accounts that are new
+	names    map[uint32]credit.Account // of all accounts
+	fresh    []uint32                  // the numbers of those that are new
 	docs     map[string]doc
 	ids      map[cas.Hash]idSeq
 	weight   int // accounts, documents, ids; a large document weighs more
@@ -52,6 +51,7 @@ func (c *changes) setDoc(name string, d doc) {
 func (c *changes) setAccount(name credit.Account, a *account) {
 	if _, ok := c.accounts[name]; !ok {
 		c.weight++
+		c.names[a.number] = name
 	}
 	c.accounts[name] = a
 }
@@ -68,7 +68,7 @@ func (c *changes) add(older *changes) {
 			c.setAccount(name, a)
 		}
 	}
-	maps.Copy(c.names, older.names)
+	c.fresh = append(c.fresh, older.fresh...)
 	for name, d := range older.docs {
 		if _, ok := c.docs[name]; !ok {
 			c.setDoc(name, d)

@@ -89,7 +89,7 @@ func storeAccounts(tx *bbolt.Tx, c *changes) error {
 			return err
 		}
 	}
-	for _, number := range slices.Sorted(maps.Keys(c.names)) {
+	for _, number := range slices.Sorted(slices.Values(c.fresh)) {
 		if err := names.Put(numberKey(number), []byte(c.names[number])); err != nil {
 			return err
 		}

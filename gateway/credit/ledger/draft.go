@@ -131,8 +131,8 @@ func (d *draft) keep(end journal.Mark, id string) {
 		a.seq = end.Seq
 		c.setAccount(name, a)
 	}
-	for i, name := range d.fresh {
-		c.names[d.m.next+uint32(i)] = name
+	for i := range d.fresh {
+		c.fresh = append(c.fresh, d.m.next+uint32(i))
 	}
 	d.m.next += uint32(len(d.fresh))
 	for _, e := range d.docs {

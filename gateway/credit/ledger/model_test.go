@@ -152,8 +152,9 @@ func TestModel(t *testing.T) {
 			},
 			"restart": func(*rapid.T) { closed(t, l); l = quick(t, cfg) },
 			"crash":   func(*rapid.T) { drop(t, l); l = quick(t, cfg) },
-			"":        func(rt *rapid.T) { m.check(t, rt, l) },
+			"look":    func(rt *rapid.T) { m.check(t, rt, l) },
 		})
+		m.check(t, rt, l)
 		drop(t, l)
 		states := map[credit.Account]credit.State{}
 		r, err := AuditDir(t.Context(), cfg.Dir, func(a credit.Account, s credit.State) error { states[a] = s; return nil })
