@@ -50,7 +50,7 @@ type node struct {
 	verifier *auth.Verifier
 	gateway  *gateway.Gateway
 	accounts
-	cert     *gateway.Certificate
+	cert *gateway.Certificate
 
 	listeners []listener
 	closers   []func() error
