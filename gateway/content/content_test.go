@@ -323,6 +323,47 @@ func TestCommitCounts(t *testing.T) {
 	}
 }
 
+// TestWalk: every chunk of a tree is visited, and a manifest that is lost ends
+// the walk.
+func TestWalk(t *testing.T) {
+	r := newRoom(t, nil)
+	tree := r.writer.Tree(t.Context())
+	for i, name := range []string{"a", "b", "sub/c"} {
+		b := noise(uint64(i), 2_500_000)
+		if err := tree.File(name, bytes.NewReader(b), int64(len(b)), false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o, err := tree.Finish(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[cas.Hash]bool{}
+	visit := func(h cas.Hash) error { seen[h] = true; return nil }
+	if err := r.Walk(t.Context(), o.Hash, visit); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for info, err := range r.shelf.All(t.Context()) {
+		if n++; err != nil || !seen[info.Hash] {
+			t.Errorf("%s was not visited, %v", info.Hash, err)
+		}
+	}
+	if n != len(seen) || n != 3*3+3+2 {
+		t.Errorf("%d chunks, %d visited", n, len(seen))
+	}
+	stop := errors.New("stop")
+	if err := r.Walk(t.Context(), o.Hash, func(cas.Hash) error { return stop }); !errors.Is(err, stop) {
+		t.Error(err)
+	}
+	if err := r.shelf.Delete(t.Context(), o.Hash); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Walk(t.Context(), o.Hash, visit); !errors.Is(err, cas.ErrNotFound) {
+		t.Errorf("a lost manifest: %v", err)
+	}
+}
+
 // TestRunChecksDigests: what others cut is checked in the background, and
 // what was a lie is taken off the list.
 func TestRunChecksDigests(t *testing.T) {

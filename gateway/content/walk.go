@@ -91,6 +91,21 @@ func children(m *cas.Manifest) []cas.Hash {
 	return list
 }
 
+// Walk calls visit for every chunk of an object that is here, manifests as
+// well as pieces, some of them more than once. A manifest that cannot be read
+// is an error: what hangs below it is not known.
+func (c *Content) Walk(ctx context.Context, root cas.Hash, visit func(h cas.Hash) error) error {
+	w := walker{
+		source:   dag.Manifests{Getter: c.cfg.Store},
+		seen:     make(map[cas.Hash]totals),
+		manifest: visit,
+		piece:    func(p *cas.Piece) error { return visit(p.Hash) },
+		lost:     func(h cas.Hash, err error) error { return fmt.Errorf("manifest %s of object %s: %w", h, root, err) },
+	}
+	_, err := w.enter(ctx, root, 0)
+	return err
+}
+
 // MissingError says which chunks of an object are not here.
 type MissingError struct {
 	Object cas.Hash
