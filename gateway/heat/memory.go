@@ -1,6 +1,7 @@
 package heat
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"maps"
@@ -228,5 +229,11 @@ func (m *Memory) viewLocked(above float64, now time.Time) []Rate {
 
 // hottest orders rates, the hottest first.
 func hottest(a, b Rate) int {
-	return cmp.Or(cmp.Compare(b.Fast, a.Fast), cmp.Compare(b.Slow, a.Slow), slices.Compare(a.Chunk[:], b.Chunk[:]))
+	if a.Fast != b.Fast {
+		return cmp.Compare(b.Fast, a.Fast)
+	}
+	if a.Slow != b.Slow {
+		return cmp.Compare(b.Slow, a.Slow)
+	}
+	return bytes.Compare(a.Chunk[:], b.Chunk[:])
 }

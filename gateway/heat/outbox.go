@@ -1,6 +1,7 @@
 package heat
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
 	"time"
@@ -10,7 +11,7 @@ import (
 
 // Limits of an outbox.
 const (
-	maxDeltas  = 512              // chunks of one window: the ones with the most bytes
+	maxDeltas  = 512              // chunks of a window: the ones with the most bytes
 	maxWaiting = MaxTracked       // chunks that wait while a window is unanswered
 	maxKept    = 8                // windows that are kept for a store that forgets
 	keepFor    = 10 * time.Second // and how long: later their rates are of the past
@@ -39,7 +40,7 @@ type batch struct {
 
 // add puts what was counted until now to what waits. It returns the bytes for
 // which there is no place.
-func (o *outbox) add(sums map[cas.Hash]int64, now time.Time) (tail int64) {
+func (o *outbox) add(counted []Delta, now time.Time) (tail int64) {
 	if len(o.waiting) == 0 {
 		o.since = o.drained
 	}
@@ -47,17 +48,17 @@ func (o *outbox) add(sums map[cas.Hash]int64, now time.Time) (tail int64) {
 	if o.waiting == nil {
 		o.waiting = make(map[cas.Hash]int64)
 	}
-	for h, n := range sums {
-		o.waiting[h] += n
+	for _, d := range counted {
+		o.waiting[d.Chunk] += d.Bytes
 	}
 	if len(o.waiting) <= maxWaiting {
 		return 0
 	}
-	all := byBytes(o.waiting)
-	for _, d := range all[maxWaiting:] {
+	_, rest := top(o.waiting, maxWaiting)
+	for _, d := range rest {
 		delete(o.waiting, d.Chunk)
 	}
-	return total(all[maxWaiting:])
+	return total(rest)
 }
 
 // idle reports whether there is nothing to tell.
@@ -68,11 +69,10 @@ func (o *outbox) idle() bool { return len(o.waiting) == 0 && o.seq == o.base }
 // there is something to propose. It returns the bytes that have no place in it.
 func (o *outbox) window(propose bool, now time.Time) (w Window, tail int64) {
 	if !o.doubt && (propose || len(o.waiting) > 0) {
-		all := byBytes(o.waiting)
-		top := all[:min(len(all), maxDeltas)]
-		tail = total(all[len(top):])
+		deltas, rest := top(o.waiting, maxDeltas)
+		tail = total(rest)
 		o.seq++
-		o.kept = append(o.kept, batch{o.seq, slices.Clone(top), o.since, o.drained})
+		o.kept = append(o.kept, batch{o.seq, deltas, o.since, o.drained})
 		clear(o.waiting)
 	}
 	w = Window{Epoch: o.epoch, Base: o.base, Seq: o.seq}
@@ -89,7 +89,7 @@ func (o *outbox) window(propose bool, now time.Time) (w Window, tail int64) {
 				sums[d.Chunk] += d.Bytes
 			}
 		}
-		w.Deltas = byBytes(sums)
+		w.Deltas, _ = top(sums, len(sums))
 	}
 	end := unsent[len(unsent)-1].to
 	w.Span, w.Age = end.Sub(unsent[0].from), now.Sub(end)
@@ -129,16 +129,20 @@ func (o *outbox) firstAfter(seq uint64) int {
 	return i
 }
 
-// byBytes lists sums, the greatest first.
-func byBytes(sums map[cas.Hash]int64) []Delta {
-	list := make([]Delta, 0, len(sums))
+// top lists sums, the greatest first: the first n, and the rest of them.
+func top(sums map[cas.Hash]int64, n int) (first, rest []Delta) {
+	all := make([]Delta, 0, len(sums))
 	for h, n := range sums {
-		list = append(list, Delta{h, n})
+		all = append(all, Delta{h, n})
 	}
-	slices.SortFunc(list, func(a, b Delta) int {
-		return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), slices.Compare(a.Chunk[:], b.Chunk[:]))
+	slices.SortFunc(all, func(a, b Delta) int {
+		if a.Bytes != b.Bytes {
+			return cmp.Compare(b.Bytes, a.Bytes)
+		}
+		return bytes.Compare(a.Chunk[:], b.Chunk[:])
 	})
-	return list
+	n = min(n, len(all))
+	return slices.Clone(all[:n]), all[n:]
 }
 
 func total(deltas []Delta) (n int64) {

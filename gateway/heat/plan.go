@@ -3,6 +3,7 @@ package heat
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -134,7 +135,7 @@ func (h *Heat) rates(ctx context.Context, n int) ([]Rate, error) {
 // moves of this node stop nevertheless, and those of the others as soon as the
 // store is back.
 func (h *Heat) Freeze(ctx context.Context, on bool, by string) error {
-	by = by[:min(len(by), maxName)]
+	by = strings.ToValidUTF8(by[:min(len(by), maxName)], "")
 	timed, cancel := context.WithTimeout(ctx, h.cfg.Timeout)
 	defer cancel()
 	s, err := h.cfg.Store.Freeze(timed, on, by)

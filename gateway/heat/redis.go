@@ -25,6 +25,9 @@ var functions string
 // stays. A library is named by what is in it: nodes of different versions work
 // side by side on the same keys.
 //
+// It speaks to one server: in a cluster to that which has the slot of {heat:0},
+// or to a proxy.
+//
 // What it keeps may be lost at any time: see "Counting once" in the package's
 // doc. Its clock is that of Redis.
 type Redis struct {

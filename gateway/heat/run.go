@@ -196,13 +196,12 @@ func (h *Heat) tick(ctx context.Context) {
 func (h *Heat) collect(now time.Time) []Delta {
 	clear(h.sums)
 	tail := h.cfg.Counter.drain(h.sums)
-	tail += h.out.add(h.sums, now)
-	h.lose(tail)
-	if h.own == nil || len(h.sums) == 0 {
-		return nil
+	counted, rest := top(h.sums, maxDeltas)
+	tail += total(rest) + h.out.add(counted, now)
+	if tail > 0 {
+		h.lose(tail)
 	}
-	all := byBytes(h.sums)
-	return all[:min(len(all), maxDeltas)]
+	return counted
 }
 
 // lose notes bytes that were not told apart.
@@ -235,7 +234,9 @@ func (h *Heat) due(now time.Time, proposals []Decision) bool {
 // forgotten what this node still knows: the next window tells it.
 func (h *Heat) apply(ctx context.Context, now time.Time, proposals []Decision) (*View, error) {
 	w, tail := h.out.window(len(proposals) > 0, now)
-	h.lose(tail)
+	if tail > 0 {
+		h.lose(tail)
+	}
 	h.fill(&w, proposals)
 	if h.behind {
 		w.Known = h.Decisions()

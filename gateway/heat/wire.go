@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"inos.dev/edge/cas"
@@ -102,7 +103,7 @@ func (r *reader) u64() uint64      { return order.Uint64(r.take(8)) }
 func (r *reader) f64() float64     { return math.Float64frombits(r.u64()) }
 func (r *reader) micro() time.Time { return time.UnixMicro(int64(r.u64())).UTC() }
 func (r *reader) chunk() cas.Hash  { return cas.Hash(r.take(cas.HashSize)) }
-func (r *reader) text() string     { return string(r.take(r.u8())) }
+func (r *reader) text() string     { return strings.ToValidUTF8(string(r.take(r.u8())), "") }
 
 // parseRates reads records of rates.
 func parseRates(b []byte) ([]Rate, error) {
@@ -132,7 +133,8 @@ func parseDecision(chunk cas.Hash, b []byte) (Decision, error) {
 	d.Policy = Policy{RF: r.u32(), MaxRF: r.u32(), Size: int64(r.u64())}
 	d.Rate, d.Moves = r.f64(), int64(r.u64())
 	d.Reason, d.Node = Reason(r.text()), r.text()
-	if r.failed || d.Epoch == 0 {
+	possible := max(d.Target, d.Previous, d.Policy.RF, d.Policy.MaxRF) <= math.MaxInt32 && d.Policy.Size >= 0 && d.Moves >= 0
+	if r.failed || d.Epoch == 0 || !possible {
 		return Decision{}, fmt.Errorf("%w: no decision about %v", errWire, chunk)
 	}
 	return d, nil
