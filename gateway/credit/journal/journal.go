@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -127,6 +128,9 @@ func Open(ctx context.Context, cfg Config, from Mark, visit func(*Record) error)
 	if err == nil {
 		err = j.resume(t)
 	}
+	if err == nil {
+		err = j.syncParent()
+	}
 	if err != nil {
 		return nil, errors.Join(err, j.closeFiles())
 	}
@@ -171,6 +175,18 @@ func (j *Journal) resume(t tail) error {
 	}
 	if err != nil {
 		return fmt.Errorf("journal: make the end of %s durable: %w", f.Name(), err)
+	}
+	return nil
+}
+
+// syncParent makes the name of the journal's directory durable.
+func (j *Journal) syncParent() error {
+	parent, err := os.OpenRoot(filepath.Dir(j.cfg.Dir))
+	if err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	if err := errors.Join(syncDir(parent, j.cfg.Disk), parent.Close()); err != nil {
+		return fmt.Errorf("journal: make %s durable: %w", j.cfg.Dir, err)
 	}
 	return nil
 }

@@ -35,8 +35,9 @@ type Config struct {
 	// CheckpointEvery is the time between checkpoints while Run runs and there
 	// is something new. 0 means 30 seconds.
 	CheckpointEvery time.Duration
-	// CheckpointBytes is how much of the journal a restart reads at most, but
-	// for a batch: a checkpoint is made before it gets more. 0 means 32 MiB.
+	// CheckpointBytes is how much of the journal a restart reads: before it gets
+	// more, a checkpoint is made, and only what is appended while that is being
+	// written comes on top. 0 means 32 MiB.
 	CheckpointBytes int64
 	// MaxDirty is how many accounts, documents and ids may have changed since
 	// the last checkpoint; up to three times as many are in memory. 0 means
