@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"path/filepath"
 
 	"inos.dev/edge/cmd/inos/remote"
 	"inos.dev/edge/gateway/credit"
@@ -68,8 +70,13 @@ func (k *creditsAuditCmd) ask(ctx context.Context) (remote.Audit, error) {
 }
 
 func (k *creditsAuditCmd) offline(ctx context.Context) (remote.Audit, error) {
-	r, err := ledger.AuditDir(ctx, k.Data, nil)
-	if err != nil {
+	r, err := ledger.AuditDir(ctx, filepath.Join(k.Data, creditDir), nil)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return remote.Audit{}, fmt.Errorf("%s has no books: %w; name a node's data directory with --data", k.Data, err)
+	case errors.Is(err, ledger.ErrInUse):
+		return remote.Audit{}, fmt.Errorf("%s: %w: stop the node, or leave --offline out and ask it", k.Data, err)
+	case err != nil:
 		return remote.Audit{}, fmt.Errorf("%s: %w", k.Data, err)
 	}
 	return remote.Audit{

@@ -12,13 +12,13 @@ import (
 
 // account accepts nothing, which is the caller's own, an account, or a subject
 // alone.
-func (v *violations) account(field, s string) credit.Account {
+func (v *violations) account(s string) credit.Account {
 	if s == "" {
 		return ""
 	}
 	a, err := credit.ParseAccount(s)
 	if err != nil {
-		v.add(field, "%v", err)
+		v.add("account", "%v", err)
 	}
 	return a
 }
@@ -34,14 +34,14 @@ func (v *violations) amount(field string, n int64, from credit.Amount) credit.Am
 
 // key accepts an idempotency key.
 func (v *violations) key(s string) {
-	if !plainName(s, MinKey, MaxKey) {
+	if !plainName(s, MinKey) {
 		v.add("idempotency_key", "has %d characters; it is %d to %d letters, digits, - and _, chosen by the caller", len(s), MinKey, MaxKey)
 	}
 }
 
-// plainName reports whether s is from to limit letters, digits, - and _.
-func plainName(s string, from, limit int) bool {
-	return len(s) >= from && len(s) <= limit && !strings.ContainsFunc(s, func(r rune) bool {
+// plainName reports whether s is from to MaxKey letters, digits, - and _.
+func plainName(s string, from int) bool {
+	return len(s) >= from && len(s) <= MaxKey && !strings.ContainsFunc(s, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
 	})
 }
@@ -55,7 +55,7 @@ func (v *violations) note(field, s string) {
 
 func decodeAccount(s string) (credit.Account, error) {
 	var v violations
-	a := v.account("account", s)
+	a := v.account(s)
 	return a, v.err()
 }
 
@@ -72,14 +72,14 @@ func decodeAccounts(req *creditv1.ListAccountsRequest) (after credit.Account, n 
 // decodeStatement leaves the page token to the books, whose it is.
 func decodeStatement(req *creditv1.GetStatementRequest) (a credit.Account, n int, err error) {
 	var v violations
-	a = v.account("account", req.GetAccount())
+	a = v.account(req.GetAccount())
 	n = v.pageSize(req.GetPageSize(), DefaultLines, MaxLines)
 	return a, n, v.err()
 }
 
 func decodeGrant(req *creditv1.GrantRequest) (to credit.Account, amount credit.Amount, err error) {
 	var v violations
-	if to = v.account("account", req.GetAccount()); req.GetAccount() == "" {
+	if to = v.account(req.GetAccount()); req.GetAccount() == "" {
 		v.add("account", "is missing")
 	} else if to == credit.Treasury {
 		v.add("account", "is the treasury, which issues")
@@ -92,7 +92,7 @@ func decodeGrant(req *creditv1.GrantRequest) (to credit.Account, amount credit.A
 
 func decodeSetTerms(req *creditv1.SetTermsRequest) (a credit.Account, whenEmpty *credit.Empty, debt *credit.Amount, err error) {
 	var v violations
-	a = v.account("account", req.GetAccount())
+	a = v.account(req.GetAccount())
 	if req.WhenEmpty == nil && req.Debt == nil {
 		v.add("when_empty", "is missing, and so is debt: nothing would change")
 	}

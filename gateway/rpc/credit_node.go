@@ -21,8 +21,9 @@ const (
 	DefaultLines = 100
 	// MaxNote is the most bytes of a grant's note.
 	MaxNote = credit.MaxRef
-	// MinKey and MaxKey bound the length of an idempotency key.
-	MinKey, MaxKey = 8, 64
+	// MinKey and MaxKey bound the length of an idempotency key; a name of a
+	// pledge may be shorter.
+	MinKey, MaxKey = 8, pledge.MaxID
 )
 
 // Caller is who sends a request.

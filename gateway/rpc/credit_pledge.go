@@ -186,7 +186,7 @@ func (v *violations) wish(req wish) pledge.Request {
 
 // name accepts what a pledge can be called.
 func (v *violations) name(field, s string) {
-	if !plainName(s, 1, pledge.MaxID) {
+	if !plainName(s, 1) {
 		v.add(field, "is no name of a pledge: 1 to %d letters, digits, - and _", pledge.MaxID)
 	}
 }
@@ -200,7 +200,7 @@ func decodeCreatePledge(req *creditv1.CreatePledgeRequest) (pledge.Request, erro
 
 func decodePledges(req *creditv1.ListPledgesRequest) (named credit.Account, after string, n int, err error) {
 	var v violations
-	named = v.account("account", req.GetAccount())
+	named = v.account(req.GetAccount())
 	if named != "" && req.GetAll() {
 		v.add("account", "is given, and all as well")
 	}

@@ -92,7 +92,7 @@ func encodePledgeToken(last string) string { return encodeToken(pledgeToken, []b
 
 func decodePledgeToken(s string) (after string, err error) {
 	after, err = decodeName(s, pledgeToken, pledge.MaxID)
-	if after != "" && !plainName(after, 1, pledge.MaxID) {
+	if after != "" && !plainName(after, 1) {
 		return "", errToken
 	}
 	return after, err
