@@ -2,85 +2,11 @@ package heat
 
 import (
 	"context"
-	"errors"
-	"log/slog"
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"inos.dev/edge/cas"
 )
-
-// Config says what a Heat works on. The zero value of a field is its default,
-// where it has one.
-type Config struct {
-	Rules
-
-	// Node is the name of this node in the cluster. Required.
-	Node string
-	// Counter is where reads are counted. Default: one of its own.
-	Counter *Counter
-	// Store is where nodes meet. Default: a Memory, for a node alone.
-	Store Store
-	// Policy returns what bounds the replicas of a chunk, and whether this node
-	// knows; about a chunk that it does not know it decides nothing. It is asked
-	// once per window for each hot chunk, so it must be quick. Required.
-	Policy func(ctx context.Context, h cas.Hash) (Policy, bool)
-	// Decided announces a decision of this node. It is called by Run, one
-	// decision after the other, and again in the next window after an error.
-	// After a crash the same epoch may be announced once more. Default: nobody
-	// is told.
-	Decided func(ctx context.Context, d Decision) error
-
-	// Window is how long counts are gathered for one call of the store: at
-	// least 250 ms, which is the default.
-	Window time.Duration
-	// Timeout bounds a call of the store. Default 400 ms, at most 500 ms.
-	Timeout time.Duration
-
-	Registry prometheus.Registerer // may be nil
-	Logger   *slog.Logger          // default: discarded
-}
-
-const minWindow = 250 * time.Millisecond
-
-func (c Config) withDefaults() (Config, error) {
-	c.Rules = c.Rules.withDefaults()
-	c.Window = orDefault(c.Window, minWindow)
-	c.Timeout = orDefault(c.Timeout, 400*time.Millisecond)
-	if c.Store == nil {
-		c.Store = &Memory{}
-	}
-	if c.Decided == nil {
-		c.Decided = func(context.Context, Decision) error { return nil }
-	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
-	if c.Counter == nil {
-		counter, err := NewCounter(CounterConfig{})
-		if err != nil {
-			return c, err
-		}
-		c.Counter = counter
-	}
-	return c, nil
-}
-
-func (c Config) validate() error {
-	switch {
-	case c.Node == "" || len(c.Node) > maxName:
-		return errors.New("heat: Node must be a name of 1 to 128 bytes")
-	case c.Policy == nil:
-		return errors.New("heat: Policy is required")
-	case c.Window < minWindow || c.Window > time.Minute:
-		return errors.New("heat: Window must be 250 ms to a minute")
-	case c.Timeout < 0 || c.Timeout > 500*time.Millisecond:
-		return errors.New("heat: Timeout must be at most 500 ms")
-	}
-	return c.Rules.validate()
-}
 
 // Heat counts for one node, and decides with the others. Its methods may be
 // called at the same time.
@@ -100,6 +26,7 @@ type Heat struct {
 
 	mu    sync.Mutex // guards the fields below
 	up    bool       // the store answered, or was never called
+	quiet bool       // the last view had nothing to watch
 	skew  time.Duration
 	view  View // the last one, of the store or of own
 	hot   []*observed
@@ -136,7 +63,8 @@ func New(cfg Config) (*Heat, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Heat{cfg: cfg, metrics: m, up: true, sums: make(map[cas.Hash]int64)}
+	h := &Heat{cfg: cfg, metrics: m, up: true, quiet: true, sums: make(map[cas.Hash]int64)}
+	m.up.Set(gauge(true))
 	if _, alone := cfg.Store.(*Memory); !alone {
 		h.own = &Memory{clock: h.now}
 	}
@@ -217,7 +145,7 @@ func (h *Heat) lose(tail int64) {
 // while it does not answer.
 func (h *Heat) due(now time.Time, proposals []Decision) bool {
 	h.mu.Lock()
-	up, quiet := h.up, len(h.hot) == 0
+	up, quiet := h.up, h.quiet
 	h.mu.Unlock()
 	wait := h.cfg.Window
 	switch {
@@ -324,6 +252,7 @@ func (h *Heat) observe(ctx context.Context, v View, alone bool) {
 	h.mu.Unlock()
 	hot := make([]*observed, 0, len(v.Rates))
 	known := make(map[cas.Hash]*observed, len(v.Rates))
+	quiet := true
 	for _, r := range v.Rates {
 		o := &observed{Rate: r}
 		o.policy, o.hasPolicy = h.cfg.Policy(ctx, r.Chunk)
@@ -335,6 +264,8 @@ func (h *Heat) observe(ctx context.Context, v View, alone bool) {
 		}
 		hot = append(hot, o)
 		known[r.Chunk] = o
+		// A decision for the floor is only there until it ends.
+		quiet = quiet && r.Fast < float64(h.cfg.ReplicaBytes) && r.Decision.Target <= r.Decision.Policy.RF
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -342,7 +273,7 @@ func (h *Heat) observe(ctx context.Context, v View, alone bool) {
 		h.skew = time.Until(v.Now)
 	}
 	v.Switch = h.view.Switch.newer(v.Switch)
-	h.view, h.hot, h.known = v, hot, known
+	h.view, h.hot, h.known, h.quiet = v, hot, known, quiet
 	h.metrics.tracked.Set(float64(v.Tracked))
 	h.metrics.frozen.Set(gauge(v.Switch.On))
 }
