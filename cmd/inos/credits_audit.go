@@ -75,7 +75,7 @@ func (k *creditsAuditCmd) offline(ctx context.Context) (remote.Audit, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return remote.Audit{}, fmt.Errorf("%s has no books: %w; name a node's data directory with --data", k.Data, err)
 	case errors.Is(err, ledger.ErrInUse):
-		return remote.Audit{}, fmt.Errorf("%s: %w: stop the node, or leave --offline out and ask it", k.Data, err)
+		return remote.Audit{}, fmt.Errorf("%s: %w, or leave --offline out and ask the node", k.Data, err)
 	case err != nil:
 		return remote.Audit{}, fmt.Errorf("%s: %w", k.Data, err)
 	}

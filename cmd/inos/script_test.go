@@ -17,6 +17,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -31,6 +32,7 @@ func TestMain(m *testing.M) {
 //	serve ARG…     start a node in $WORK/data; INOS_NODE, INOS_DATA, INOS_ADMIN lead to it
 //	stop           end it as an operator does, and check that it ends well
 //	code N CMD…    run a command that has to exit with code N
+//	until RE CMD…  run a command again and again until its output matches
 //	liar           set LIAR to the address of a proxy that flips a bit of every chunk
 //	spoil FILE     flip a bit of a file
 //	save NAME RE   set NAME to what the group of RE matches in the last output
@@ -47,7 +49,7 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"serve": cmdServe, "stop": cmdStop, "code": cmdCode, "liar": cmdLiar, "spoil": cmdSpoil, "save": cmdSave,
+			"serve": cmdServe, "stop": cmdStop, "code": cmdCode, "until": cmdUntil, "liar": cmdLiar, "spoil": cmdSpoil, "save": cmdSave,
 		},
 	})
 }
@@ -141,6 +143,22 @@ func cmdCode(ts *testscript.TestScript, _ bool, args []string) {
 	if n := strings.Count(text.String(), "\n"); code > 0 && n != 1 {
 		ts.Fatalf("%d lines of error, want 1", n)
 	}
+}
+
+// cmdUntil leaves the last output in until.out.
+func cmdUntil(ts *testscript.TestScript, _ bool, args []string) {
+	want := regexp.MustCompile(args[0])
+	poll := time.NewTicker(20 * time.Millisecond)
+	defer poll.Stop()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); <-poll.C {
+		out, err := command(ts, args[1:]).CombinedOutput()
+		if err == nil && want.Match(out) {
+			ts.Check(os.WriteFile(ts.MkAbs("until.out"), out, 0o600))
+			return
+		}
+		ts.Logf("%s%v", out, err)
+	}
+	ts.Fatalf("%s: its output never matched %s", strings.Join(args[1:], " "), want)
 }
 
 // cmdLiar starts a proxy that is honest about everything but chunks.

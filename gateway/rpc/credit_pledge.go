@@ -56,7 +56,7 @@ func (s *creditService) CreatePledge(ctx context.Context, req *creditv1.CreatePl
 	}
 	p, err := s.Pledges.Create(ctx, owner, req.GetPledge(), want)
 	if err != nil {
-		return nil, about(want.Object, err)
+		return nil, err
 	}
 	return &creditv1.CreatePledgeResponse{Pledge: encodePledge(p)}, nil
 }
