@@ -41,6 +41,8 @@ type Config struct {
 	Writer  *dag.Writer
 	Auth    *auth.Verifier
 	Uploads *upload.Sessions
+	// Policy decides who may do what. nil: the default rules, and no record.
+	Policy *auth.Policy
 
 	// Node describes the node, for the home page and GetNode.
 	Node func(ctx context.Context) (rpc.NodeInfo, error)
@@ -114,6 +116,7 @@ const maxReports = 2
 type Gateway struct {
 	cfg       Config
 	content   *content.Content
+	policy    *auth.Policy
 	log       *slog.Logger
 	router    chi.Router
 	metrics   *metrics
@@ -141,9 +144,14 @@ func New(cfg Config) (*Gateway, error) {
 		return nil, err
 	}
 	g := &Gateway{
-		cfg: cfg, content: cfg.Content, log: cfg.Logger, metrics: m, templates: templates,
+		cfg: cfg, content: cfg.Content, policy: cfg.Policy, log: cfg.Logger, metrics: m, templates: templates,
 		uploads: semaphore.NewWeighted(cfg.MaxUploads), reports: semaphore.NewWeighted(maxReports), messages: semaphore.NewWeighted(messageBudget), strangeMessages: semaphore.NewWeighted(strangeBudget),
 		started: time.Now(),
+	}
+	if g.policy == nil {
+		if g.policy, err = auth.OpenPolicy(auth.PolicyConfig{Registry: cfg.Registry, Logger: cfg.Logger}); err != nil {
+			return nil, err
+		}
 	}
 	services, err := g.services()
 	if err != nil {

@@ -50,6 +50,10 @@ func (g *Gateway) serveChunk(w *recorder, r *http.Request, text string) {
 		g.fail(w, r, noHash, err)
 		return
 	}
+	if err := g.mayRead(w, r); err != nil {
+		g.fail(w, r, h, err)
+		return
+	}
 	f := chunkForm(r)
 	if f == formNone {
 		g.fail(w, r, h, errNotAcceptable)
@@ -219,6 +223,10 @@ func (g *Gateway) reportChunk(rw http.ResponseWriter, r *http.Request) {
 	h, err := hashOf(r)
 	if err != nil {
 		g.fail(w, r, noHash, err)
+		return
+	}
+	if err := g.mayRead(w, r); err != nil {
+		g.fail(w, r, h, err)
 		return
 	}
 	if !g.reports.TryAcquire(1) {

@@ -26,6 +26,10 @@ func (g *Gateway) getObject(rw http.ResponseWriter, r *http.Request) {
 		g.fail(w, r, noHash, err)
 		return
 	}
+	if err := g.mayRead(w, r); err != nil {
+		g.fail(w, r, h, err)
+		return
+	}
 	path, err := objectPath(r)
 	if err != nil {
 		g.fail(w, r, h, err)

@@ -117,11 +117,12 @@ func (g *Gateway) tusSession(r *http.Request) (upload.Session, error) {
 // headUpload answers HEAD /upload/{id}.
 func (g *Gateway) headUpload(rw http.ResponseWriter, r *http.Request) {
 	w := recorderOf(rw)
-	if _, err := g.tusRequest(w, r); err != nil {
+	id, err := g.tusRequest(w, r)
+	if err != nil {
 		g.failUpload(w, r, noHash, err)
 		return
 	}
-	in, offset, err := g.ownUpload(w, r)
+	in, offset, err := g.ownUpload(w, r, id)
 	if err != nil {
 		g.failUpload(w, r, noHash, err)
 		return
@@ -138,15 +139,11 @@ func (g *Gateway) headUpload(rw http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusOK)
 }
 
-// ownUpload finds the session of the path, if the caller may see it.
-func (g *Gateway) ownUpload(w *recorder, r *http.Request) (upload.Session, int64, error) {
-	id, err := g.requireWrite(w, r)
-	if err != nil {
-		return upload.Session{}, 0, err
-	}
+// ownUpload finds the session of the path, if id may see it.
+func (g *Gateway) ownUpload(w *recorder, r *http.Request, id auth.Identity) (upload.Session, int64, error) {
 	in, offset, err := g.cfg.Uploads.Get(r.Context(), chi.URLParam(r, "id"))
-	if err == nil && in.Owner != id.Subject && !id.Rights.Has(auth.Admin) {
-		err = fmt.Errorf("%w: the upload belongs to somebody else", auth.ErrForbidden)
+	if err == nil && in.Owner != id.Subject {
+		_, err = g.may(newCaller(w, r, auth.DoorHTTP), auth.ActionWrite, auth.ObjectOthers, r.URL.Path)
 	}
 	return in, offset, err
 }
@@ -179,10 +176,11 @@ func (g *Gateway) patchUpload(rw http.ResponseWriter, r *http.Request) {
 }
 
 func (g *Gateway) receivePart(w *recorder, r *http.Request) (upload.Session, int64, error) {
-	if _, err := g.tusRequest(w, r); err != nil {
+	id, err := g.tusRequest(w, r)
+	if err != nil {
 		return upload.Session{}, 0, err
 	}
-	own, at, err := g.ownUpload(w, r)
+	own, at, err := g.ownUpload(w, r, id)
 	if err != nil {
 		return upload.Session{}, 0, err
 	}
@@ -219,9 +217,9 @@ func (g *Gateway) commitUpload(r *http.Request, in upload.Session) error {
 // deleteUpload answers DELETE /upload/{id}.
 func (g *Gateway) deleteUpload(rw http.ResponseWriter, r *http.Request) {
 	w := recorderOf(rw)
-	_, err := g.tusRequest(w, r)
+	id, err := g.tusRequest(w, r)
 	if err == nil {
-		_, _, err = g.ownUpload(w, r)
+		_, _, err = g.ownUpload(w, r, id)
 	}
 	if err == nil {
 		err = g.cfg.Uploads.Delete(r.Context(), chi.URLParam(r, "id"))

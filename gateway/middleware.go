@@ -47,6 +47,9 @@ func (g *Gateway) serveHTTP(rw http.ResponseWriter, r *http.Request, proxy bool)
 		g.serveChunk(w, r, hash)
 		return
 	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead { // who changes something is asked for more than once
+		r = withCaller(r, newCaller(w, r, auth.DoorHTTP))
+	}
 	g.router.ServeHTTP(w, r)
 }
 
@@ -95,9 +98,6 @@ func (g *Gateway) admit(w *recorder, r *http.Request) error {
 	return g.cfg.Egress.Admit(w.quotaKey)
 }
 
-// connKey is where Connect services find the connection of their request.
-type connKey struct{}
-
 // service is what a Connect service gets on top of what all routes have: the
 // caller for its questions about rights, a bound on the bytes of messages that
 // are in memory at once, and deadlines for them. Strangers share a bound of
@@ -107,7 +107,8 @@ func (g *Gateway) service(h http.Handler) http.Handler {
 		w := recorderOf(rw)
 		w.route = routeConnect
 		budget := g.strangeMessages
-		if _, err := g.requireWrite(w, r); err == nil {
+		c := newCaller(w, r, auth.DoorConnect)
+		if id, err := c.identity(); err == nil && id.Require(auth.Write) == nil {
 			budget = g.messages
 		}
 		weight := int64(unknownMessage)
@@ -124,7 +125,7 @@ func (g *Gateway) service(h http.Handler) http.Handler {
 		}
 		defer budget.Release(weight)
 		w.extend(maxConnectAnswer)
-		r = r.WithContext(context.WithValue(r.Context(), connKey{}, caller{r, w.conn(r)}))
+		r = withCaller(r, c)
 		r.Body = &pacedBody{pacedReader{w: w, src: r.Body}, r.Body}
 		h.ServeHTTP(w, r)
 	})
@@ -141,38 +142,3 @@ const (
 	// unknownMessage is what a message of unknown length counts.
 	unknownMessage = 64 << 10
 )
-
-// caller is the request and the connection behind a context.
-type caller struct {
-	r    *http.Request
-	conn auth.Conn
-}
-
-// requireWrite returns who sends the request, if he may write.
-func (g *Gateway) requireWrite(w http.ResponseWriter, r *http.Request) (auth.Identity, error) {
-	conn := auth.Conn{}
-	if rec, ok := w.(*recorder); ok {
-		conn = rec.conn(r)
-	}
-	id, err := g.cfg.Auth.FromRequest(r, conn)
-	if err != nil {
-		return auth.Identity{}, err
-	}
-	return id, id.Require(auth.Write)
-}
-
-// requireContext returns who makes a Connect call, if he may do the action.
-func (g *Gateway) requireContext(ctx context.Context, action auth.Action) (auth.Identity, error) {
-	if action == auth.ActionRead {
-		return auth.Identity{}, nil
-	}
-	c, ok := ctx.Value(connKey{}).(caller)
-	if !ok {
-		return auth.Identity{}, fmt.Errorf("%w: the call did not come through the gateway", auth.ErrUnauthenticated)
-	}
-	id, err := g.cfg.Auth.FromRequest(c.r, c.conn)
-	if err != nil {
-		return auth.Identity{}, err
-	}
-	return id, id.Require(action.Right())
-}

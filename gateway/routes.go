@@ -120,6 +120,10 @@ func (g *Gateway) readiness(w http.ResponseWriter, r *http.Request) {
 // home is what stands where the console will be.
 func (g *Gateway) home(rw http.ResponseWriter, r *http.Request) {
 	w := recorderOf(rw)
+	if err := g.mayRead(w, r); err != nil {
+		g.fail(w, r, noHash, err)
+		return
+	}
 	info, err := g.cfg.Node(r.Context())
 	if err != nil {
 		g.fail(w, r, noHash, err)

@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"inos.dev/edge/cas"
 	"inos.dev/edge/gateway/auth"
@@ -16,32 +15,32 @@ import (
 // services are the Connect services over the gateway's content.
 func (g *Gateway) services() ([]rpc.Route, error) {
 	return rpc.New(rpc.Config{
-		Chunks:  chunkService{g.content},
-		Objects: objectService{g.content, g},
-		Node:    g.cfg.Node,
-		Authorize: func(ctx context.Context, action auth.Action, _ string) error {
-			_, err := g.requireContext(ctx, action)
-			return err
-		},
-		Caller:  g.callerOf,
-		Credits: g.cfg.Credits,
-		Heat:    g.cfg.HeatAPI,
-		Ready:   func() bool { return g.ready() == nil },
-		Log:     g.log,
+		Chunks:    chunkService{g.content},
+		Objects:   objectService{g.content, g},
+		Node:      g.cfg.Node,
+		Authorize: g.authorize,
+		Caller:    g.callerOf,
+		Credits:   g.cfg.Credits,
+		Heat:      g.cfg.HeatAPI,
+		Events:    g.events(),
+		Ready:     func() bool { return g.ready() == nil },
+		Log:       g.log,
 	})
 }
 
-// callerOf is who makes a Connect call: anybody, without a token.
-func (g *Gateway) callerOf(ctx context.Context) (rpc.Caller, error) {
-	c, ok := ctx.Value(connKey{}).(caller)
-	if !ok {
-		return rpc.Caller{}, fmt.Errorf("%w: the call did not come through the gateway", auth.ErrUnauthenticated)
+// events is what EventService works with; nil: there is none.
+func (g *Gateway) events() *rpc.Events {
+	if g.cfg.Events == nil {
+		return nil
 	}
-	id, err := g.cfg.Auth.FromRequest(c.r, c.conn)
-	if err != nil {
-		return rpc.Caller{}, err
+	return &rpc.Events{
+		Bus: g.cfg.Events, WithToken: g.withToken, Again: g.again,
+		Extend: func(ctx context.Context, n int64) {
+			if c, err := callerIn(ctx); err == nil {
+				c.w.extend(n)
+			}
+		},
 	}
-	return rpc.Caller{Identity: id, Quota: auth.KeyOf(id, auth.ClientAddr(c.r, c.conn))}, nil
 }
 
 // chunkService is Content as rpc.Chunks.
@@ -66,27 +65,27 @@ type objectService struct {
 }
 
 func (s objectService) Commit(ctx context.Context, h cas.Hash, name string, policy *mesh.Policy) (catalog.Record, bool, error) {
-	id, err := s.g.requireContext(ctx, auth.ActionWrite)
+	who, err := s.g.callerOf(ctx) // whom the gate has let in
 	if err != nil {
 		return catalog.Record{}, false, err
 	}
-	return s.g.commit(ctx, id, content.Commit{Hash: h, Name: name, Policy: policy})
+	return s.g.commit(ctx, who.Identity, content.Commit{Hash: h, Name: name, Policy: policy})
 }
 
 func (s objectService) Remove(ctx context.Context, h cas.Hash) error {
-	id, err := s.g.requireContext(ctx, auth.ActionWrite)
+	who, err := s.g.callerOf(ctx) // whom the gate has let in
 	if err != nil {
 		return err
 	}
-	return s.g.remove(ctx, id, h)
+	return s.g.remove(ctx, who.Identity, h)
 }
 
 func (s objectService) SetPolicy(ctx context.Context, h cas.Hash, p mesh.Policy) (catalog.Record, error) {
-	id, err := s.g.requireContext(ctx, auth.ActionWrite)
+	who, err := s.g.callerOf(ctx) // whom the gate has let in
 	if err != nil {
 		return catalog.Record{}, err
 	}
-	return s.g.setPolicy(ctx, id, h, p)
+	return s.g.setPolicy(ctx, who.Identity, h, p)
 }
 
 // commit publishes an object for id.
@@ -95,37 +94,42 @@ func (g *Gateway) commit(ctx context.Context, id auth.Identity, c content.Commit
 	return g.content.Commit(ctx, c)
 }
 
-// remove withdraws id's publication of an object. An administrator who has
-// none takes the object off the list for everybody.
+// remove withdraws id's publication of an object. Who has none, and may change
+// what is others' (an administrator), takes the object off the list for
+// everybody.
 func (g *Gateway) remove(ctx context.Context, id auth.Identity, h cas.Hash) error {
 	if err := g.content.Denied(h); err != nil {
 		return err
 	}
-	err := g.content.Remove(ctx, h, id.Subject)
-	if errors.Is(err, content.ErrNotOwner) && id.Rights.Has(auth.Admin) {
-		return g.content.RemoveAll(ctx, h)
+	if err := g.requireObject(ctx, auth.ObjectOwn, h.String()); err != nil {
+		return err
 	}
-	return forbidden(err)
+	err := g.content.Remove(ctx, h, id.Subject)
+	if !errors.Is(err, content.ErrNotOwner) {
+		return err
+	}
+	if err := g.requireObject(ctx, auth.ObjectOthers, h.String()); err != nil {
+		return err
+	}
+	return g.content.RemoveAll(ctx, h)
 }
 
 // setPolicy changes the policy of id's publication of an object; that of the
-// oldest one if an administrator asks who has none.
+// oldest one if he has none, and may change what is others' (an administrator).
 func (g *Gateway) setPolicy(ctx context.Context, id auth.Identity, h cas.Hash, p mesh.Policy) (catalog.Record, error) {
 	r, err := g.content.Object(ctx, h)
 	if err != nil {
 		return catalog.Record{}, err
 	}
+	if err := g.requireObject(ctx, auth.ObjectOwn, h.String()); err != nil {
+		return catalog.Record{}, err
+	}
 	now, err := g.content.SetPolicy(ctx, h, id.Subject, p)
-	if errors.Is(err, content.ErrNotOwner) && id.Rights.Has(auth.Admin) {
-		return g.content.SetPolicy(ctx, h, r.Owner, p)
+	if !errors.Is(err, content.ErrNotOwner) {
+		return now, err
 	}
-	return now, forbidden(err)
-}
-
-// forbidden gives content.ErrNotOwner the face of a right that is missing.
-func forbidden(err error) error {
-	if errors.Is(err, content.ErrNotOwner) {
-		return fmt.Errorf("%w: %w", auth.ErrForbidden, err)
+	if err := g.requireObject(ctx, auth.ObjectOthers, h.String()); err != nil {
+		return catalog.Record{}, err
 	}
-	return err
+	return g.content.SetPolicy(ctx, h, r.Owner, p)
 }

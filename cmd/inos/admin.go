@@ -27,20 +27,16 @@ func newRegistry() *prometheus.Registry {
 // that is ready.
 const adminTimeout = 30 * time.Second
 
-// adminServer has metrics for everybody who reaches it, and profiles and
-// collection for administrators, by the same rule as the node's other writes: a
-// token, which only --dev waives. Profiles extend its write timeout by the
-// time that they take, and a collection takes what it takes.
-func adminServer(n *node) *http.Server {
-	admin := func(h http.HandlerFunc) http.HandlerFunc {
+// adminServer has metrics for whoever may read, and profiles and collection for
+// administrators, by the same rules as the node's other doors. Profiles extend
+// its write timeout by the time that they take, and a collection takes what it
+// takes.
+func adminServer(n *node, admits func(*http.Request, auth.Action) error) *http.Server {
+	door := func(action auth.Action, h http.Handler) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
-			id, err := n.verifier.FromRequest(r, auth.ConnOf(r, false))
-			if err == nil {
-				err = id.Require(auth.Admin)
-			}
-			switch {
+			switch err := admits(r, action); {
 			case err == nil:
-				h(w, r)
+				h.ServeHTTP(w, r)
 			case errors.Is(err, auth.ErrForbidden):
 				http.Error(w, err.Error(), http.StatusForbidden)
 			default:
@@ -49,8 +45,9 @@ func adminServer(n *node) *http.Server {
 			}
 		}
 	}
+	admin := func(h http.HandlerFunc) http.HandlerFunc { return door(auth.ActionAdmin, h) }
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(n.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
+	mux.Handle("GET /metrics", door(auth.ActionRead, promhttp.HandlerFor(n.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})))
 	mux.HandleFunc("GET /debug/pprof/", admin(pprof.Index))
 	mux.HandleFunc("GET /debug/pprof/cmdline", admin(pprof.Cmdline))
 	mux.HandleFunc("GET /debug/pprof/profile", admin(pprof.Profile))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/http"
@@ -10,7 +11,16 @@ import (
 	"testing"
 	"time"
 
+	"inos.dev/edge/cas"
+	"inos.dev/edge/cas/dag"
+	"inos.dev/edge/cas/mem"
+	"inos.dev/edge/gateway"
 	"inos.dev/edge/gateway/auth"
+	"inos.dev/edge/gateway/catalog"
+	"inos.dev/edge/gateway/content"
+	"inos.dev/edge/gateway/rpc"
+	"inos.dev/edge/gateway/upload"
+	"inos.dev/edge/mesh"
 )
 
 // TestAdminRights asks the admin listener from loopback: metrics are open, all
@@ -38,17 +48,14 @@ func TestAdminRights(t *testing.T) {
 		{"GET", "/debug/pprof/cmdline", token(auth.Admin), false, http.StatusOK},
 		{"GET", "/debug/pprof/cmdline", "", true, http.StatusOK},
 	} {
-		verifier, err := auth.NewVerifier(auth.Config{Own: key.Public(), Dev: test.dev})
-		if err != nil {
-			t.Fatal(err)
-		}
+		admits := admitsOf(t, auth.Config{Own: key.Public(), Dev: test.dev})
 		r := httptest.NewRequestWithContext(t.Context(), test.method, "http://127.0.0.1:8081"+test.path, nil)
 		r.RemoteAddr = "127.0.0.1:5555"
 		if test.token != "" {
 			r.Header.Set("Authorization", test.token)
 		}
 		w := httptest.NewRecorder()
-		adminServer(&node{registry: newRegistry(), verifier: verifier}).Handler.ServeHTTP(w, r)
+		adminServer(&node{registry: newRegistry()}, admits).Handler.ServeHTTP(w, r)
 		if w.Code != test.status {
 			t.Errorf("%s %s, dev %v: %d, want %d", test.method, test.path, test.dev, w.Code, test.status)
 		}
@@ -57,6 +64,39 @@ func TestAdminRights(t *testing.T) {
 		}
 	}
 }
+
+// admitsOf is the question that the admin listener asks a gateway.
+func admitsOf(t *testing.T, cfg auth.Config) func(*http.Request, auth.Action) error {
+	t.Helper()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	store, err := mem.New(mem.Config{})
+	must(err)
+	secret, err := mesh.NewSecret()
+	must(err)
+	c, err := content.New(content.Config{Store: store, Keeper: memKeeper{store}, Catalog: &catalog.Memory{}, Key: secret})
+	must(err)
+	writer := dag.NewWriter(c, dag.WriterConfig{})
+	uploads, err := upload.Open(upload.Config{Dir: t.TempDir(), Writer: writer})
+	must(err)
+	t.Cleanup(func() { must(uploads.Close()) })
+	verifier, err := auth.NewVerifier(cfg)
+	must(err)
+	g, err := gateway.New(gateway.Config{Content: c, Writer: writer, Auth: verifier, Uploads: uploads,
+		Node: func(context.Context) (rpc.NodeInfo, error) { return rpc.NodeInfo{}, nil }, Ready: func() error { return nil }})
+	must(err)
+	return g.Admits
+}
+
+// memKeeper lets a store in memory stand where the disk does.
+type memKeeper struct{ *mem.Store }
+
+func (k memKeeper) Touch(ctx context.Context, h cas.Hash) (cas.Info, error) { return k.Stat(ctx, h) }
+func (memKeeper) Report(context.Context, cas.Hash) error                    { return nil }
 
 // TestProxySocket: what a crash left behind is removed, anything else stays.
 func TestProxySocket(t *testing.T) {

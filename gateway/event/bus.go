@@ -11,6 +11,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
+
+	"inos.dev/edge/cas"
 )
 
 // Config says how a Bus works. Dir is required.
@@ -323,7 +325,8 @@ func (b *Bus) broadcastLocked() {
 
 // Emit publishes an event of the node itself. name is one of the table, payload
 // of the type that the table says, id that of the operation, or "" for a new
-// one; subject is whom it concerns, or "". The same event is published once.
+// one; subject is whom it concerns, or "". The same event is published once. An
+// id may be any text: one that could not be a client's becomes its hash.
 func (b *Bus) Emit(name, id, subject string, payload any) error {
 	n, err := ParseName(name)
 	if err != nil {
@@ -332,6 +335,9 @@ func (b *Bus) Emit(name, id, subject string, payload any) error {
 	data, err := encodePayload(n, payload)
 	if err != nil {
 		return err
+	}
+	if id != "" && !visible(id, MaxID) {
+		id = cas.Sum([]byte(id)).String()
 	}
 	_, err = b.Publish(Publisher{node: true}, []Event{{ID: id, Name: n, User: subject, Payload: data}})
 	return err

@@ -124,6 +124,34 @@ func TestPublish(t *testing.T) {
 	}
 }
 
+// TestEmit: the node's own events, told once whatever their ids are made of.
+func TestEmit(t *testing.T) {
+	b := open(t, Config{})
+	s := subscribe(t, b, Query{})
+	long := strings.Repeat("ä ", MaxID)
+	for range 2 {
+		for _, id := range []string{"short", long, long + "er"} {
+			if err := b.Emit(PublishObjectCompleted, id, "ann", ObjectPublished{Hash: "x"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	want := "short completed " + cas.Sum([]byte(long)).String() + " completed " + cas.Sum([]byte(long+"er")).String() + " completed"
+	if got := read(t, s); got != want {
+		t.Errorf("%s; want %s", got, want)
+	}
+	for name, err := range map[string]error{
+		"no name":       b.Emit("publish", "", "", nil),
+		"another type":  b.Emit(PublishObjectCompleted, "", "", Failure{}),
+		"not in a row":  b.Emit("storage:publish_object:v2:completed", "", "", ObjectPublished{}),
+		"not a payload": b.Emit(PublishObjectCompleted, "", "", make(chan int)),
+	} {
+		if err == nil {
+			t.Errorf("%s is accepted", name)
+		}
+	}
+}
+
 func TestFilters(t *testing.T) {
 	b := open(t, Config{})
 	h := cas.Sum([]byte("x"))
