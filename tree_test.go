@@ -49,8 +49,16 @@ func layers() []rule {
 			reason: "the street does not know the front door"},
 		{who: []string{"...", "!gateway/rpc", "!gateway/conformance/...", "!cmd/...", "!proto/...", "!loadtest/..."}, never: []string{"connectrpc.com/...", "google.golang.org/protobuf/...", module + "/proto/..."},
 			reason: "generated types end at gateway/rpc"},
-		{who: []string{"..."}, never: []string{"github.com/libp2p/...", "github.com/pion/...", "github.com/redis/..."},
-			reason: "no package speaks to peers, browsers or Redis yet; each gets one room when it comes"},
+		{who: []string{"mesh"}, only: []string{module + "/cas", "github.com/zeebo/blake3/...", "github.com/klauspost/cpuid/v2/..."}, deep: true,
+			reason: "the words of the network run in a browser, too"},
+		{who: []string{"gateway/credit", "gateway/payer", "gateway/event"}, never: []string{"net/...", module + "/gateway/rpc"},
+			reason: "the books and the bus know no network"},
+		{who: []string{"gateway/credit/..."}, never: []string{"net/http", module + "/gateway", module + "/gateway/content", module + "/gateway/heat", module + "/gateway/event"},
+			reason: "the books know neither the door nor what is served"},
+		{who: []string{"..."}, never: []string{"github.com/libp2p/...", "github.com/pion/..."},
+			reason: "no package speaks to peers or browsers yet; each gets one room when it comes"},
+		{who: []string{"...", "!gateway/heat", "!gateway/credit/books", "!gateway/redistest"}, never: []string{"github.com/redis/..."},
+			reason: "Redis has one file in heat and one in the books"},
 		{who: []string{"...", "!cmd/..."}, never: []string{"github.com/alecthomas/kong/...", "github.com/vbauerster/mpb/..."},
 			reason: "flags and progress bars belong to the command"},
 		{who: []string{"...", "!cas/brotli", "!gateway"}, never: []string{"github.com/andybalholm/brotli/..."},
@@ -101,7 +109,7 @@ func checkImports(t *testing.T, all map[string]listed, importer string, r rule) 
 
 // forBrowsers is what the kernel of a browser is built from.
 func forBrowsers() []string {
-	return []string{"./cas", "./cas/brotli", "./cas/dag", "./cas/mem"}
+	return []string{"./cas", "./cas/brotli", "./cas/dag", "./cas/mem", "./mesh"}
 }
 
 // neverInBrowsers is what would weigh too much in a page, or cannot work there.
@@ -198,6 +206,22 @@ func TestGoFiles(t *testing.T) {
 	for _, dir := range sortedKeys(documented) {
 		if !documented[dir] {
 			t.Errorf("%s: no package comment", dir)
+		}
+	}
+}
+
+// TestRedisFiles holds Redis to one file of a package.
+func TestRedisFiles(t *testing.T) {
+	for _, file := range committed(t) {
+		if filepath.Ext(file) != ".go" || strings.HasSuffix(file, "_test.go") || strings.HasPrefix(file, "gateway/redistest/") || !written(file) {
+			continue
+		}
+		text, err := os.ReadFile(file)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+		if bytes.Contains(text, []byte(`"github.com/redis/`)) && filepath.Base(file) != "redis.go" {
+			t.Errorf("%s speaks to Redis: that is redis.go's", file)
 		}
 	}
 }
