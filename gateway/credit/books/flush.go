@@ -120,14 +120,12 @@ func (b *Books) write(ctx context.Context, jobs []*job, now time.Time, ph phase)
 			wrote, rec = true, b.begin()
 		}
 	}
-	if len(rec.entries) == 0 {
-		return wrote, err
-	}
 	if err != nil {
 		b.undo(rec)
-		return true, err
+		return wrote, err
 	}
-	return true, b.commit(ctx, rec)
+	wrote = wrote || len(rec.entries) > 0
+	return wrote, b.commit(ctx, rec)
 }
 
 func (b *Books) begin() *record { return &record{rest: b.house.rest} }
@@ -285,8 +283,10 @@ func (b *Books) resize(pt *part, j *job, now time.Time, ph phase) {
 	pt.borrowed = p.borrowed.Swap(0)
 	want := need{
 		lease: p.lease, used: max(p.lease+pt.borrowed-p.free.Load()-pt.served, 0),
-		waiting: p.waiting.Load(), limit: b.cfg.MaxLease, over: j.over || ph != serving,
+		waiting: p.waiting.Load(), limit: b.cfg.MaxLease,
 	}
+	busy := pt.served > 0 || pt.borrowed > 0 || want.waiting > 0
+	want.over = j.over && !busy || ph != serving
 	want.window = p.count(pt.served, now, b.cfg.Window)
 	if p == b.house {
 		want.limit, want.afford = maxHouseLease, maxHouseLease
@@ -294,7 +294,7 @@ func (b *Books) resize(pt *part, j *job, now time.Time, ph phase) {
 	} else {
 		want.afford = afford(p.view(), b.cfg.Retrieval)
 	}
-	if pt.served > 0 || pt.borrowed > 0 || want.waiting > 0 {
+	if busy {
 		p.used = now
 	} else if !want.over && want.lease == 0 && p != b.house {
 		return // it is only looked at
@@ -324,26 +324,34 @@ func (p *payer) count(n int64, now time.Time, window time.Duration) int64 {
 	return most
 }
 
-// commit appends a record, and lets its changes hold.
+// commit appends a record, and lets its changes hold. One without entries may
+// still pay back to the float.
 func (b *Books) commit(ctx context.Context, rec *record) error {
-	// A disk that hangs is one that fails: readers do not wait for it.
-	hangs := time.AfterFunc(patience, func() { b.setFailing(errHangs) })
-	// Whether a record was written must be known: a ctx that ends would leave it
-	// open.
-	seq, _, err := b.cfg.Ledger.Append(context.WithoutCancel(ctx), "", rec.entries)
-	hangs.Stop()
-	if err != nil {
-		b.undo(rec)
-		return fmt.Errorf("books: charge: %w", err)
+	if len(rec.entries) > 0 {
+		if err := b.append(ctx, rec.entries); err != nil {
+			b.undo(rec)
+			return err
+		}
+		b.touch(b.node)
 	}
-	b.wrote(seq)
 	for i := range rec.parts {
 		b.apply(&rec.parts[i])
 	}
 	b.house.rest = rec.rest
-	if len(rec.parts) > 0 {
-		b.touch(b.node)
+	return nil
+}
+
+func (b *Books) append(ctx context.Context, entries []credit.Entry) error {
+	// A disk that hangs is one that fails: readers do not wait for it.
+	hangs := time.AfterFunc(patience, func() { b.setFailing(errHangs) })
+	// Whether a record was written must be known: a ctx that ends would leave it
+	// open.
+	seq, _, err := b.cfg.Ledger.Append(context.WithoutCancel(ctx), "", entries)
+	hangs.Stop()
+	if err != nil {
+		return fmt.Errorf("books: charge: %w", err)
 	}
+	b.wrote(seq)
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"inos.dev/edge/cas"
@@ -27,7 +28,7 @@ var syncLua string
 // account's is a hash: gateway → "balance leased"; so is that of the
 // gateways: gateway → seq (20 digits) and whole (1 digit).
 const (
-	redisPrefix     = "inos:{credit:0}:"
+	redisPrefix     = "{credit:0}:"
 	redisGeneration = redisPrefix + "generation"
 	redisGateways   = redisPrefix + "gateways"
 	redisAccount    = redisPrefix + "account:"
@@ -68,6 +69,7 @@ func OpenRedis(url string) (*Redis, error) {
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = redisTimeout, redisTimeout, redisTimeout, redisTimeout
 	o.ContextTimeoutEnabled = true
 	o.PoolSize, o.MaxActiveConns, o.PipelinePoolSize = 1, 1, -1
+	logging.Disable() // what fails is returned, and logged once
 	hash := cas.Sum([]byte(syncLua)).String()
 	name := "inos_credit_" + hash[:16]
 	return &Redis{

@@ -41,8 +41,8 @@ type Request struct {
 	Sums []Sum
 	// Ask are the accounts that others are wanted of; after Sums took effect.
 	Ask []credit.Account
-	// Whole says that the gateway has said all of its sums since the generation
-	// began that it takes for the present one.
+	// Whole says that with this request the gateway has said all of its sums
+	// since the generation began that it takes for the present one.
 	Whole      bool
 	Generation string
 }

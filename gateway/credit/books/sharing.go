@@ -137,6 +137,16 @@ func (s *sharing) ask(a credit.Account) {
 	}
 }
 
+// askAgainLocked keeps what a round asked for without getting an answer that
+// counts.
+func (s *sharing) askAgainLocked(r *round) {
+	for _, a := range r.Ask {
+		if len(s.asked) < maxTouched {
+			s.asked[a] = struct{}{}
+		}
+	}
+}
+
 func (s *sharing) wrote(seq uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -201,7 +211,7 @@ func (s *sharing) run(ctx context.Context) {
 func (s *sharing) due() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.up && (s.pushing || len(s.touched)+len(s.asked)+len(s.waiting) > 0)
+	return s.up && (!s.whole || s.pushing || len(s.touched)+len(s.asked)+len(s.waiting) > 0)
 }
 
 // last pushes what has changed, once: at the end. If it fails, the next start
@@ -243,7 +253,7 @@ func (s *sharing) begin() *round {
 	defer s.mu.Unlock()
 	s.seq = max(s.seq+1, s.record<<seqShift)
 	r := &round{own: make(map[credit.Account]credit.Amount), touched: make(map[credit.Account]struct{}), waiting: s.waiting}
-	r.Request = Request{Gateway: s.key, Seq: s.seq, Whole: !s.pushing && s.generation != "", Generation: s.generation}
+	r.Request = Request{Gateway: s.key, Seq: s.seq, Generation: s.generation}
 	r.page, r.after, r.pushes = s.pushing, s.after, s.pushes
 	s.waiting = make(map[credit.Account][]chan<- answer)
 	for a := range r.waiting {
@@ -311,6 +321,7 @@ func (s *sharing) fill(ctx context.Context, r *round) error {
 		}
 		r.end = len(list) < n
 	}
+	r.Whole = r.Generation != "" && (!r.page || r.end)
 	return nil
 }
 
@@ -326,6 +337,7 @@ func (s *sharing) failed(r *round, err error) {
 	for a := range r.touched {
 		s.touchLocked(a)
 	}
+	s.askAgainLocked(r)
 	s.mu.Unlock()
 	tell(r.waiting, func(credit.Account) answer { return answer{err: fmt.Errorf("%w: %w", ErrShare, err)} })
 }
@@ -370,6 +382,9 @@ func (s *sharing) answered(r *round, reply *Reply) {
 	}
 	s.wholeLocked(reply.Peers, now)
 	whole := s.whole
+	if !whole {
+		s.askAgainLocked(r)
+	}
 	s.mu.Unlock()
 	s.books.metrics.behind.Set(map[bool]float64{false: 1, true: 0}[whole])
 	others := make(map[credit.Account]Others, len(r.Ask))

@@ -1,0 +1,473 @@
+package books
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"inos.dev/edge/cas"
+	"inos.dev/edge/gateway/credit"
+)
+
+var object = cas.Hash{7}
+
+// serve sends n bytes on a line.
+func serve(t testing.TB, b *Books, owner string, n int64) {
+	t.Helper()
+	l := b.Open(owner, object)
+	defer l.Close()
+	if err := l.Take(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	l.Settle(n, n)
+}
+
+func TestConfig(t *testing.T) {
+	l := newMemLedger()
+	for name, cfg := range map[string]Config{
+		"no ledger": {Key: key(1)}, "no key": {Ledger: l}, "negative": {Ledger: l, Key: key(1), Lease: -1},
+		"price": {Ledger: l, Key: key(1), Retrieval: -1}, "huge": {Ledger: l, Key: key(1), Float: 1 << 60},
+	} {
+		if _, err := New(t.Context(), cfg); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+// TestFresh: on a node where nobody has credits, the house pays for all.
+func TestFresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newMemLedger()
+		b := open(t, config(l))
+		run(t, b)
+		for _, owner := range []string{"", "op", "alice", "not\nan account"} {
+			line := b.Open(owner, object)
+			if err := line.Admit(""); err != nil {
+				t.Fatal(err)
+			}
+			line.Close()
+			serve(t, b, owner, 1000)
+			time.Sleep(time.Second)
+			if err := line.Admit(owner); err != nil {
+				t.Errorf("%q: %v", owner, err)
+			}
+		}
+		if s := state(t, l, credit.House(key(1))); s.Served != 4000 || s.Rest == 0 {
+			t.Errorf("the house: %+v", s)
+		}
+		if s := state(t, l, credit.Node(key(1))); s.Earned != 4000 || s.Balance != 3 {
+			t.Errorf("the node: %+v", s)
+		}
+		if s := state(t, l, credit.User("alice")); s.Served != 0 || s.Balance != 0 {
+			t.Errorf("alice: %+v", s)
+		}
+	})
+}
+
+func TestIdleWritesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newMemLedger()
+		b := open(t, config(l))
+		run(t, b)
+		give(t, l, "rich", credit.Credit)
+		serve(t, b, "rich", 1000)
+		time.Sleep(20 * time.Second)
+		if s := state(t, l, credit.User("rich")); s.Leased != 0 || s.Served != 1000 {
+			t.Errorf("after a while: %+v", s)
+		}
+		n := len(l.since(0))
+		time.Sleep(time.Hour)
+		if more := len(l.since(n)); more != 0 {
+			t.Errorf("%d records in an idle hour", more)
+		}
+		if lines, payers := b.lines.Load(), len(b.payers); lines != 0 || payers != 0 {
+			t.Errorf("%d lines and %d payers are left", lines, payers)
+		}
+	})
+}
+
+// TestSteadyLease: steady traffic is one charge in a window, and no new lease.
+func TestSteadyLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newMemLedger()
+		b := open(t, config(l))
+		run(t, b)
+		give(t, l, "rich", credit.Credit)
+		for range 100 {
+			serve(t, b, "rich", 100<<10)
+			time.Sleep(10 * time.Millisecond)
+		}
+		n := len(l.since(0))
+		for range 1000 {
+			serve(t, b, "rich", 100<<10)
+			time.Sleep(10 * time.Millisecond)
+		}
+		records, leases := l.since(n), 0
+		for _, r := range records {
+			for _, e := range r {
+				if e.Kind == credit.KindLease {
+					leases++
+				}
+			}
+		}
+		if len(records) > 41 || leases > 4 {
+			t.Errorf("%d records with %d leases in 10 s", len(records), leases)
+		}
+	})
+}
+
+// TestWait: a lease that is used up is raised at once, not after a window.
+func TestWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := config(newMemLedger())
+		cfg.Window = time.Hour
+		registry := prometheus.NewRegistry()
+		cfg.Registry = registry
+		b := open(t, cfg)
+		run(t, b)
+		time.Sleep(cfg.Window + cfg.Window/10 + 1)
+		start := time.Now()
+		serve(t, b, "", 10*mib)
+		if took := time.Since(start); took != 0 || metric(t, registry, "inos_credit_lease_waits_total") != 1 {
+			t.Errorf("it took %v, %v waited", took, metric(t, registry, "inos_credit_lease_waits_total"))
+		}
+		line := b.Open("alice", object)
+		defer line.Close()
+		if err := line.Take(t.Context(), cfg.MaxLease+1); err == nil || !strings.Contains(err.Error(), "take less") {
+			t.Errorf("more than any lease: %v", err)
+		}
+		// Everything that a lease may have is taken by slow readers: one more
+		// waits until one of them is done, or until it is tired of it.
+		for range 16 {
+			if err := line.Take(t.Context(), mib); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := line.Take(ctx, mib); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("beyond the limit: %v", err)
+		}
+		time.AfterFunc(time.Minute, func() { line.Settle(mib, 0) })
+		start = time.Now()
+		if err := line.Take(t.Context(), mib); err != nil || time.Since(start) != time.Minute {
+			t.Errorf("after another was done: %v, %v", err, time.Since(start))
+		}
+		line.Settle(16*mib, 0)
+	})
+}
+
+func TestTerms(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newMemLedger()
+		b := open(t, config(l))
+		run(t, b)
+		alice := credit.User("alice")
+		refuse, throttle, debt := credit.Refuse, credit.Throttle, credit.Amount(100)
+		if err := b.SetTerms(t.Context(), alice, &refuse, nil); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := b.Grant(t.Context(), "grant 1", alice, 1, ""); err != nil {
+			t.Fatal(err)
+		}
+		line := b.Open("alice", object)
+		defer line.Close()
+		time.Sleep(time.Second)
+		if err := line.Admit(""); err != nil {
+			t.Fatal("with credits: ", err)
+		}
+		serve(t, b, "alice", 5000)
+		time.Sleep(time.Second)
+		for reader, own := range map[string]bool{"": false, "bob": false, "alice": true} {
+			out, ok := errors.AsType[*OutOfCreditError](line.Admit(reader))
+			if !ok || !errors.Is(out, credit.ErrOutOfCredit) || out.Own != own || out.RetryAfter <= 0 {
+				t.Errorf("%q without credits: %v", reader, out)
+			}
+		}
+		if _, again, err := b.Grant(t.Context(), "grant 1", alice, 1, ""); err != nil || !again {
+			t.Errorf("the same grant: %v, %v", again, err)
+		}
+		if _, _, err := b.Grant(t.Context(), "grant 2", alice, 100, ""); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if err := line.Admit(""); err != nil {
+			t.Error("after a grant: ", err)
+		}
+		if err := b.SetTerms(t.Context(), alice, &throttle, &debt); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := b.Terms(t.Context(), alice); err != nil || got != (credit.Terms{WhenEmpty: throttle, Debt: debt}) {
+			t.Errorf("terms: %+v, %v", got, err)
+		}
+		bad := credit.Empty("never")
+		if err := b.SetTerms(t.Context(), alice, &bad, nil); !errors.Is(err, credit.ErrEntry) {
+			t.Errorf("bad terms: %v", err)
+		}
+		long := credit.User(strings.Repeat("x", 128))
+		if err := b.SetTerms(t.Context(), long, nil, &debt); err != nil {
+			t.Error("a long name: ", err)
+		}
+		if got, err := b.Terms(t.Context(), long); err != nil || got.Debt != debt {
+			t.Errorf("its terms: %+v, %v", got, err)
+		}
+	})
+}
+
+// TestThrottle: a throttled account is served slowly, down to its debt limit
+// on its own account, and beyond it on the house.
+func TestThrottle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newMemLedger()
+		b := open(t, config(l))
+		run(t, b)
+		throttle, debt := credit.Throttle, credit.Amount(5000)
+		if err := b.SetTerms(t.Context(), credit.User("alice"), &throttle, &debt); err != nil {
+			t.Fatal(err)
+		}
+		line := b.Open("alice", object)
+		defer line.Close()
+		time.Sleep(time.Second)
+		start := time.Now()
+		for range 41 { // one is the burst
+			serve(t, b, "alice", mib)
+		}
+		if took := time.Since(start).Round(time.Second); took != 40*time.Second {
+			t.Errorf("41 MiB took %v", took)
+		}
+		time.Sleep(time.Second)
+		served := state(t, l, credit.User("alice"))
+		if house := state(t, l, credit.House(key(1))); served.Served+house.Served != 41*mib || served.Balance > -debt || served.Balance < -debt-2000 {
+			t.Errorf("alice %+v, the house %+v", served, house)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := line.Take(ctx, 10*mib); err == nil {
+			t.Error("10 MiB in a second")
+		}
+	})
+}
+
+// TestJournalDown: readers notice nothing of a journal that fails or hangs,
+// until what may be lost is used up; and then everything is charged.
+func TestJournalDown(t *testing.T) {
+	for _, hangs := range []bool{false, true} {
+		t.Run(fmt.Sprint("hangs=", hangs), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { journalDown(t, hangs) })
+		})
+	}
+}
+
+func journalDown(t *testing.T, hangs bool) {
+	t.Helper()
+	l := newMemLedger()
+	b := open(t, config(l))
+	give(t, l, "rich", 1<<40)
+	release := make(chan struct{})
+	if hangs {
+		l.before = func() { <-release }
+	} else {
+		l.setFail(errors.New("no space left on device"))
+	}
+	run(t, b)
+	sent := int64(0)
+	for i := range 6 { // of 1 lease, 1 float and 4 unbooked
+		serve(t, b, []string{"", "rich"}[i%2], mib)
+		sent += mib
+		time.Sleep(3 * time.Second)
+	}
+	if !b.failing.Load() {
+		t.Error("the journal does not count as failing")
+	}
+	line := b.Open("rich", object)
+	defer line.Close()
+	if err := line.Take(t.Context(), mib); !errors.Is(err, ErrUnbooked) {
+		t.Errorf("beyond what may be lost: %v", err)
+	}
+	l.setFail(nil)
+	close(release)
+	time.Sleep(3 * time.Second)
+	serve(t, b, "rich", mib)
+	sent += mib
+	time.Sleep(time.Second)
+	if charged, _ := l.covered(); charged != sent || b.failing.Load() {
+		t.Errorf("%d charged of %d", charged, sent)
+	}
+}
+
+func TestClose(t *testing.T) {
+	l := newMemLedger()
+	b := open(t, config(l))
+	give(t, l, "rich", 1<<40)
+	line := b.Open("rich", object)
+	if err := line.Take(t.Context(), 1000); err != nil {
+		t.Fatal(err)
+	}
+	line.Settle(600, 500) // 400 are still on their way
+	if err := b.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	charged, leased := l.covered()
+	if charged != 500 || leased < 400 {
+		t.Errorf("%d charged, leases of %d", charged, leased)
+	}
+	if err := line.Take(t.Context(), 1000); !errors.Is(err, ErrClosed) {
+		t.Errorf("Take after Close: %v", err)
+	}
+	b = open(t, config(l))
+	if s := state(t, l, credit.User("rich")); s.Leased != 0 {
+		t.Errorf("after a start: %+v", s)
+	}
+	if err := b.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, leased := l.covered(); leased != 0 {
+		t.Errorf("a close that nobody disturbed leaves leases of %d", leased)
+	}
+}
+
+// TestBounded: a flood of objects and owners does not grow without end, and
+// is charged all the same.
+func TestBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newMemLedger()
+		cfg := config(l)
+		cfg.MaxLines = 100
+		b := open(t, cfg)
+		var lines []*Line
+		for i := range 1000 {
+			line := b.Open(fmt.Sprint("owner", i%200), cas.Hash{byte(i), byte(i >> 8), 1})
+			lines = append(lines, line)
+			if err := line.Take(t.Context(), 10); err != nil {
+				t.Fatal(err)
+			}
+			line.Settle(10, 10)
+		}
+		if n, payers := b.lines.Load(), len(b.payers); n > 201 || payers > 100 {
+			t.Errorf("%d lines, %d payers", n, payers)
+		}
+		for _, line := range lines {
+			line.Close()
+		}
+		run(t, b)
+		time.Sleep(time.Minute)
+		if charged, _ := l.covered(); charged != 10_000 {
+			t.Errorf("%d charged", charged)
+		}
+		if n, payers := b.lines.Load(), len(b.payers); n != 0 || payers != 0 {
+			t.Errorf("%d lines, %d payers are left", n, payers)
+		}
+	})
+}
+
+// TestManyLines: what does not fit one record is in several.
+func TestManyLines(t *testing.T) {
+	l := newMemLedger()
+	give(t, l, "rich", 1<<40)
+	b := open(t, config(l))
+	const n = 2*maxEntries + 10
+	for i := range n {
+		line := b.Open([]string{"rich", "op"}[i%2], cas.Hash{byte(i), byte(i >> 8), byte(i >> 16)})
+		line.Settle(0, 100)
+		line.Close()
+	}
+	at := len(l.records)
+	if err := b.flush(t.Context(), time.Now(), serving); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range l.records[at:] {
+		if len(r) > maxEntries {
+			t.Errorf("a record of %d entries", len(r))
+		}
+	}
+	if charged, _ := l.covered(); charged != n*100 || len(l.records)-at != 3 {
+		t.Errorf("%d charged in %d records", charged, len(l.records)-at)
+	}
+}
+
+func TestSpend(t *testing.T) {
+	l := newMemLedger()
+	b := open(t, config(l))
+	give(t, l, "alice", 100)
+	alice, escrow := credit.User("alice"), credit.Escrow("p")
+	lock := func(n credit.Amount) []credit.Entry {
+		return []credit.Entry{{Kind: credit.KindEscrow, From: alice, To: escrow, Amount: n}}
+	}
+	for _, c := range []struct {
+		id     string
+		amount credit.Amount
+		err    error
+		left   credit.Amount
+	}{
+		{"a", 60, nil, 40}, {"b", 41, credit.ErrUnderfunded, 40}, {"a", 60, nil, 40}, {"b", 40, nil, 0}, {"c", -1, credit.ErrEntry, 0},
+	} {
+		err := b.Spend(t.Context(), c.id, alice, c.amount, lock(c.amount))
+		if got := state(t, l, alice).Balance; !errors.Is(err, c.err) || got != c.left {
+			t.Errorf("%s: %v, left %d", c.id, err, got)
+		}
+	}
+	if got, err := b.Balance(t.Context(), escrow); err != nil || got.Shared != 100 || !got.Known {
+		t.Errorf("escrow: %+v, %v", got, err)
+	}
+	if s := b.Status(); s != (Status{}) {
+		t.Errorf("alone: %+v", s)
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	l := newMemLedger()
+	cfg := config(l)
+	registry := prometheus.NewRegistry()
+	cfg.Registry = registry
+	b := open(t, cfg)
+	give(t, l, "rich", 1<<40)
+	serve(t, b, "rich", 100_000)
+	serve(t, b, "", 50_000)
+	if err := b.flush(t.Context(), time.Now(), serving); err != nil {
+		t.Fatal(err)
+	}
+	_, leased := l.covered()
+	for name, want := range map[string]float64{
+		"inos_credit_charged_bytes_total house": 50_000, "inos_credit_charged_bytes_total user": 100_000,
+		"inos_credit_charged_microcredits_total house": 46, "inos_credit_charged_microcredits_total user": 93,
+		"inos_credit_leased_bytes": float64(leased), "inos_credit_flush_seconds": 1, "inos_credit_share_up": 1,
+		"inos_credit_journal_failing": 0, "inos_credit_refused_total": 0,
+	} {
+		if got := metric(t, registry, name); got != want {
+			t.Errorf("%s is %v, want %v", name, got, want)
+		}
+	}
+	if err := b.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := metric(t, registry, "inos_credit_leased_bytes"); got != 0 {
+		t.Errorf("leases of %v after Close", got)
+	}
+}
+
+// metric is the value of a metric, named with its label behind a blank if it
+// has one; of a histogram, how much it has seen.
+func metric(t *testing.T, registry *prometheus.Registry, name string) float64 {
+	t.Helper()
+	name, label, _ := strings.Cut(name, " ")
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() != name || len(m.GetLabel()) > 0 && m.GetLabel()[0].GetValue() != label {
+				continue
+			}
+			return m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+		}
+	}
+	t.Fatalf("there is no metric %s %s", name, label)
+	return 0
+}
