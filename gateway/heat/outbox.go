@@ -9,9 +9,11 @@ import (
 	"inos.dev/edge/cas"
 )
 
-// Limits of an outbox.
+// Limits of an outbox. A window tells the chunks with the most bytes: in one of
+// a node that sends 2 GB a second, the chunk after them has less than what one
+// replica serves.
 const (
-	maxDeltas  = 512              // chunks of a window: the ones with the most bytes
+	maxDeltas  = 256              // chunks of a window
 	maxWaiting = MaxTracked       // chunks that wait while a window is unanswered
 	maxKept    = 8                // windows that are kept for a store that forgets
 	keepFor    = 10 * time.Second // and how long: later their rates are of the past
@@ -115,7 +117,7 @@ func (o *outbox) answered(w Window, v View, now time.Time) (behind, newer bool) 
 	behind = last < w.Base
 	o.base = last
 	counted := o.firstAfter(o.base)
-	drop := max(counted-maxKept, 0)
+	drop := max(counted-maxKept, len(o.kept)-2*maxKept, 0) // the latter: a store that answers and counts nothing
 	for drop < counted && now.Sub(o.kept[drop].to) > keepFor {
 		drop++
 	}
