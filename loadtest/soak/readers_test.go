@@ -34,15 +34,25 @@ type published struct {
 // token makes a token of the node.
 func (n *node) token(subject string) string {
 	n.t.Helper()
+	return strings.TrimSpace(n.inos("token", "create", "--subject", subject))
+}
+
+// inos runs a client verb against the node and returns what it prints.
+func (n *node) inos(args ...string) string {
+	n.t.Helper()
 	path, err := program()
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	out, err := exec.Command(path, "token", "create", "--data", n.data, "--subject", subject).Output()
+	cmd := exec.Command(path, args...)
+	cmd.Env = append(os.Environ(), "INOS_NODE="+n.url, "INOS_DATA="+n.data)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
 	if err != nil {
-		n.t.Fatalf("token create: %v", err)
+		n.t.Fatalf("inos %v: %v\n%s", args, err, &stderr)
 	}
-	return strings.TrimSpace(string(out))
+	return string(out)
 }
 
 // publish puts noise of a size as somebody, and finds its chunks.
