@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"time"
 
 	"inos.dev/edge/cas"
 	"inos.dev/edge/gateway/auth"
@@ -28,6 +29,10 @@ func (g *Gateway) services() ([]rpc.Route, error) {
 	})
 }
 
+// keepAlive is the most time between two messages of a stream: less than what
+// proxies and browsers wait for.
+const keepAlive = 15 * time.Second
+
 // events is what EventService works with; nil: there is none.
 func (g *Gateway) events() *rpc.Events {
 	if g.cfg.Events == nil {
@@ -35,6 +40,7 @@ func (g *Gateway) events() *rpc.Events {
 	}
 	return &rpc.Events{
 		Bus: g.cfg.Events, WithToken: g.withToken, Again: g.again,
+		KeepAlive: min(keepAlive, g.cfg.IOGrace/2), // the deadline of one message is that of the next, too
 		Extend: func(ctx context.Context, n int64) {
 			if c, err := callerIn(ctx); err == nil {
 				c.w.extend(n)
@@ -62,6 +68,32 @@ func (s chunkService) Put(ctx context.Context, uploads []rpc.Upload) ([]rpc.PutR
 type objectService struct {
 	*content.Content
 	g *Gateway
+}
+
+// Object hides the owner from those who may not write: the subject of a token
+// may be the name of a person.
+func (s objectService) Object(ctx context.Context, h cas.Hash) (catalog.Record, error) {
+	r, err := s.Content.Object(ctx, h)
+	if err == nil && !s.mayWrite(ctx) {
+		r.Owner = ""
+	}
+	return r, err
+}
+
+// Objects is Object for a page of the list.
+func (s objectService) Objects(ctx context.Context, after cas.Hash, limit int) ([]catalog.Record, error) {
+	list, err := s.Content.Objects(ctx, after, limit)
+	if err == nil && !s.mayWrite(ctx) {
+		for i := range list {
+			list[i].Owner = ""
+		}
+	}
+	return list, err
+}
+
+func (s objectService) mayWrite(ctx context.Context) bool {
+	who, err := s.g.callerOf(ctx)
+	return err == nil && who.Rights.Has(auth.Write)
 }
 
 func (s objectService) Commit(ctx context.Context, h cas.Hash, name string, policy *mesh.Policy) (catalog.Record, bool, error) {

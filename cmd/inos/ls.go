@@ -36,6 +36,8 @@ type listedObject struct {
 	Chunks    int64     `json:"chunks"`
 	MediaType string    `json:"media_type,omitempty"`
 	Committed time.Time `json:"committed,omitzero"`
+	Owner     string    `json:"owner,omitempty"` // the oldest one
+	Owners    int       `json:"owners,omitempty"`
 	URL       string    `json:"url"`
 }
 
@@ -135,7 +137,8 @@ func (l *lsCmd) object(c *console, node *remote.Node, o remote.Object) (err erro
 	switch {
 	case l.JSON:
 		return printJSON(c.out, listedObject{Hash: o.Hash.String(), Name: o.Name, Kind: o.Kind.String(), Size: o.Size, Encoded: o.Encoded,
-			Chunks: o.Chunks, MediaType: o.MediaType, Committed: o.Committed, URL: node.URL(o.Hash)})
+			Chunks: o.Chunks, MediaType: o.MediaType, Committed: o.Committed,
+			Owner: o.Owner, Owners: o.Owners, URL: node.URL(o.Hash)})
 	case l.Long:
 		_, err = fmt.Fprintf(c.out, "%s  %-9s %14d %14d  %s  %s\n", o.Hash, o.Kind, o.Size, o.Encoded, o.Committed.UTC().Format(time.DateTime), o.Name)
 	default:

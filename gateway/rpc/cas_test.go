@@ -76,7 +76,7 @@ func walk(t *testing.T, c casv1connect.CasServiceClient) {
 
 	_, err = c.PutChunks(ctx, &casv1.PutChunksRequest{Chunks: []*casv1.Chunk{{Hash: hashes[0], Data: piece.Bytes()}}})
 	check(t, "PutChunks of the piece", err, "", "")
-	commit, err := c.Commit(ctx, &casv1.CommitRequest{Hash: hashes[1], Name: "fox", Policy: &casv1.Policy{Rf: 3, MaxRf: 9, Tier: casv1.Tier_TIER_COLD}})
+	commit, err := c.Commit(ctx, &casv1.CommitRequest{Hash: hashes[1], Name: "fox", Policy: &casv1.Policy{Rf: 3, MaxRf: 9, Tier: casv1.Tier_TIER_COLD, PriceCap: 7}})
 	check(t, "Commit", err, fmt.Sprint(commit.GetCreated(), commit.GetObject().GetSize(), commit.GetObject().GetKind()), "true 1980 OBJECT_KIND_FILE")
 	commit, err = c.Commit(ctx, &casv1.CommitRequest{Hash: hashes[1]})
 	check(t, "Commit again", err, fmt.Sprint(commit.GetCreated(), commit.GetObject().GetPolicy().GetRf()), "false 3")
@@ -109,11 +109,11 @@ func walkReads(t *testing.T, c casv1connect.CasServiceClient, hashes []string, e
 	check(t, "GetManifest of a piece", nil, connect.CodeOf(err).String()+" "+reason(err), "not_found NOT_AN_OBJECT")
 
 	o, err := c.GetObject(ctx, &casv1.GetObjectRequest{Hash: hashes[1]})
-	check(t, "GetObject", err, o.GetObject().GetHash()+o.GetObject().GetName(), hashes[1]+"fox")
+	check(t, "GetObject", err, fmt.Sprint(o.GetObject().GetHash(), o.GetObject().GetName(), o.GetObject().GetOwner(), o.GetObject().GetPublications()), hashes[1]+"foxalice1")
 	list, err := c.ListObjects(ctx, &casv1.ListObjectsRequest{})
 	check(t, "ListObjects", err, fmt.Sprint(len(list.GetObjects()), len(list.GetNextPageToken())), "1 0")
 	p, err := c.GetPolicy(ctx, &casv1.GetPolicyRequest{Hash: hashes[1]})
-	check(t, "GetPolicy", err, fmt.Sprint(p.GetPolicy().GetMaxRf(), p.GetPolicy().GetTier()), "9 TIER_COLD")
+	check(t, "GetPolicy", err, fmt.Sprint(p.GetPolicy().GetMaxRf(), p.GetPolicy().GetTier(), p.GetPolicy().GetPriceCap()), "9 TIER_COLD 7")
 	n, err := c.GetNode(ctx, &casv1.GetNodeRequest{})
 	check(t, "GetNode", err, fmt.Sprintf("%s %d %v", n.GetVersion(), n.GetLimits().GetHasHashes(), n.GetFormats()), "v1.2.3 10000 [br1]")
 }

@@ -70,6 +70,7 @@ func encodePolicy(p mesh.Policy) *casv1.Policy {
 		MaxRf:      uint32(p.MaxRF),
 		Tier:       encodeTier(p.Tier),
 		ExpireTime: encodeTime(p.Expires),
+		PriceCap:   p.PriceCap,
 	}
 }
 
@@ -85,6 +86,8 @@ func encodeObject(r catalog.Record) *casv1.Object {
 		Policy:        encodePolicy(r.Policy),
 		Name:          r.Name,
 		DigestChecked: r.DigestChecked,
+		Owner:         r.Owner,
+		Publications:  uint32(r.Owners),
 	}
 }
 

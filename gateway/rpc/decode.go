@@ -196,11 +196,15 @@ func (v *violations) policy(p *casv1.Policy) mesh.Policy {
 	if !ok {
 		v.add("policy.tier", "is %d, which is no tier", p.GetTier())
 	}
+	if price := p.GetPriceCap(); price < 0 || price > mesh.LimitPrice {
+		v.add("policy.price_cap", "is %d; 0 to %d are possible", price, mesh.LimitPrice)
+	}
 	return mesh.Policy{
-		RF:      int(min(rf, mesh.MaxRF)),
-		MaxRF:   int(min(maxRF, mesh.LimitRF)),
-		Tier:    tier,
-		Expires: v.time("policy.expire_time", p.GetExpireTime()),
+		RF:       int(min(rf, mesh.MaxRF)),
+		MaxRF:    int(min(maxRF, mesh.LimitRF)),
+		Tier:     tier,
+		Expires:  v.time("policy.expire_time", p.GetExpireTime()),
+		PriceCap: p.GetPriceCap(),
 	}
 }
 

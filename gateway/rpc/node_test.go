@@ -153,7 +153,7 @@ func (n fakeList) Commit(ctx context.Context, h cas.Hash, name string, policy *m
 	defer n.mu.Unlock()
 	o, there := n.objects[h]
 	o.Hash, o.Kind, o.Size, o.Encoded, o.Pieces, o.MediaType = h, m.Kind, m.Size, m.Encoded, m.Count, m.MediaType
-	o.Name = cmp.Or(name, o.Name)
+	o.Name, o.Owner, o.Owners = cmp.Or(name, o.Name), "alice", 1
 	if policy != nil {
 		o.Policy = *policy
 	}

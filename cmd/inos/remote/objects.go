@@ -20,9 +20,11 @@ type Object struct {
 	Encoded   int64 // stored bytes of all its pieces
 	Chunks    int64 // pieces
 	MediaType string
-	Name      string // what its owner calls it; a hint, perhaps empty
+	Name      string // what its oldest owner calls it; a hint, perhaps empty
 	Committed time.Time
-	Policy    Policy
+	Policy    Policy // what keeps the promises to all its owners
+	Owner     string // the oldest one; empty if the node does not tell
+	Owners    int    // how many have it published
 }
 
 // Policy is how an object is to be kept. Zero values mean the node's
@@ -31,6 +33,7 @@ type Policy struct {
 	RF, MaxRF int
 	Tier      Tier
 	Expires   time.Time
+	PriceCap  int64 // the most that the owner pays for a GiB, in micro-credits; 0: no limit
 }
 
 // Tier is where durable copies are to live: "", "hot" or "cold". The empty
@@ -148,7 +151,7 @@ func (n *Node) Info(ctx context.Context) (Info, error) {
 }
 
 func encodePolicy(p Policy) *casv1.Policy {
-	m := &casv1.Policy{Rf: uint32(p.RF), MaxRf: uint32(p.MaxRF)}
+	m := &casv1.Policy{Rf: uint32(p.RF), MaxRf: uint32(p.MaxRF), PriceCap: p.PriceCap}
 	switch p.Tier {
 	case TierHot:
 		m.Tier = casv1.Tier_TIER_HOT
@@ -162,7 +165,7 @@ func encodePolicy(p Policy) *casv1.Policy {
 }
 
 func decodePolicy(m *casv1.Policy) Policy {
-	p := Policy{RF: int(m.GetRf()), MaxRF: int(m.GetMaxRf()), Expires: decodeTime(m.GetExpireTime())}
+	p := Policy{RF: int(m.GetRf()), MaxRF: int(m.GetMaxRf()), Expires: decodeTime(m.GetExpireTime()), PriceCap: m.GetPriceCap()}
 	switch m.GetTier() {
 	case casv1.Tier_TIER_HOT:
 		p.Tier = TierHot
@@ -186,7 +189,8 @@ func decodeObject(m *casv1.Object) (Object, error) {
 		return Object{}, fmt.Errorf("the node's answer: %w", err)
 	}
 	o := Object{Hash: h, Size: m.GetSize(), Encoded: m.GetEncoded(), Chunks: m.GetChunks(),
-		MediaType: printable(m.GetMediaType()), Name: printable(m.GetName()), Committed: decodeTime(m.GetCommitTime()), Policy: decodePolicy(m.GetPolicy())}
+		MediaType: printable(m.GetMediaType()), Name: printable(m.GetName()), Committed: decodeTime(m.GetCommitTime()), Policy: decodePolicy(m.GetPolicy()),
+		Owner: printable(m.GetOwner()), Owners: int(m.GetPublications())}
 	switch m.GetKind() {
 	case casv1.ObjectKind_OBJECT_KIND_FILE:
 		o.Kind = cas.KindFile

@@ -147,15 +147,20 @@ type Object struct {
 	Chunks int64 `protobuf:"varint,5,opt,name=chunks,proto3" json:"chunks,omitempty"`
 	// Media type of a file.
 	MediaType string `protobuf:"bytes,6,opt,name=media_type,json=mediaType,proto3" json:"media_type,omitempty"`
-	// When it was committed here.
+	// Since when its oldest owner has it published here.
 	CommitTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=commit_time,json=commitTime,proto3" json:"commit_time,omitempty"`
-	// How it is to be kept.
+	// How it is to be kept: what keeps the promises to all its owners.
 	Policy *Policy `protobuf:"bytes,8,opt,name=policy,proto3" json:"policy,omitempty"`
-	// What its owner calls it: a hint, perhaps empty.
+	// What its oldest owner calls it: a hint, perhaps empty.
 	Name string `protobuf:"bytes,9,opt,name=name,proto3" json:"name,omitempty"`
 	// Whether this node computed or checked the digests of the whole; until
 	// then they are the publisher's claim.
 	DigestChecked bool `protobuf:"varint,10,opt,name=digest_checked,json=digestChecked,proto3" json:"digest_checked,omitempty"`
+	// The oldest of its owners, the subject of a token: reads go on its account.
+	// Told only to those who may write.
+	Owner string `protobuf:"bytes,11,opt,name=owner,proto3" json:"owner,omitempty"`
+	// How many owners have it published; with the last one it is off the list.
+	Publications  uint32 `protobuf:"varint,12,opt,name=publications,proto3" json:"publications,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -260,6 +265,20 @@ func (x *Object) GetDigestChecked() bool {
 	return false
 }
 
+func (x *Object) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *Object) GetPublications() uint32 {
+	if x != nil {
+		return x.Publications
+	}
+	return 0
+}
+
 // How an object is to be kept.
 type Policy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -271,7 +290,10 @@ type Policy struct {
 	// Where the durable copies live.
 	Tier Tier `protobuf:"varint,3,opt,name=tier,proto3,enum=inos.cas.v1.Tier" json:"tier,omitempty"`
 	// When the object may be forgotten; absent means never.
-	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// The most that the owner pays for a GiB, in micro-credits, up to 10^12; 0
+	// means no limit.
+	PriceCap      int64 `protobuf:"varint,5,opt,name=price_cap,json=priceCap,proto3" json:"price_cap,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -334,14 +356,22 @@ func (x *Policy) GetExpireTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Policy) GetPriceCap() int64 {
+	if x != nil {
+		return x.PriceCap
+	}
+	return 0
+}
+
 // Names the manifest that becomes an object.
 type CommitRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Hash of the root manifest, which must be here with all that it names.
 	Hash string `protobuf:"bytes,1,opt,name=hash,proto3" json:"hash,omitempty"`
-	// How to keep it; absent means the node's defaults, or what is set already.
+	// How to keep it for the caller; absent means the node's defaults, or what
+	// the caller has set already.
 	Policy *Policy `protobuf:"bytes,2,opt,name=policy,proto3" json:"policy,omitempty"`
-	// What to call it, at most 255 bytes; empty keeps the name that it has.
+	// What the caller calls it, at most 255 bytes; empty keeps the name it has.
 	Name          string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -711,7 +741,7 @@ func (x *ListObjectsResponse) GetNextPageToken() string {
 	return ""
 }
 
-// Names the object to take off the list.
+// Names the object that is no longer to be kept.
 type DeleteObjectRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Hash of its root manifest.
@@ -757,7 +787,7 @@ func (x *DeleteObjectRequest) GetHash() string {
 	return ""
 }
 
-// The object is off the list.
+// The caller's publication is withdrawn.
 type DeleteObjectResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -886,7 +916,7 @@ func (x *GetPolicyResponse) GetPolicy() *Policy {
 	return nil
 }
 
-// Replaces an object's policy.
+// Replaces the policy of the caller's publication.
 type SetPolicyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Hash of its root manifest.
@@ -941,7 +971,7 @@ func (x *SetPolicyRequest) GetPolicy() *Policy {
 	return nil
 }
 
-// How the object is to be kept now.
+// How the object is to be kept now, for all its owners.
 type SetPolicyResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The policy.
@@ -991,7 +1021,7 @@ var File_inos_cas_v1_object_proto protoreflect.FileDescriptor
 
 const file_inos_cas_v1_object_proto_rawDesc = "" +
 	"\n" +
-	"\x18inos/cas/v1/object.proto\x12\vinos.cas.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd3\x02\n" +
+	"\x18inos/cas/v1/object.proto\x12\vinos.cas.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8d\x03\n" +
 	"\x06Object\x12\x12\n" +
 	"\x04hash\x18\x01 \x01(\tR\x04hash\x12+\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x17.inos.cas.v1.ObjectKindR\x04kind\x12\x12\n" +
@@ -1005,13 +1035,16 @@ const file_inos_cas_v1_object_proto_rawDesc = "" +
 	"\x06policy\x18\b \x01(\v2\x13.inos.cas.v1.PolicyR\x06policy\x12\x12\n" +
 	"\x04name\x18\t \x01(\tR\x04name\x12%\n" +
 	"\x0edigest_checked\x18\n" +
-	" \x01(\bR\rdigestChecked\"\x93\x01\n" +
+	" \x01(\bR\rdigestChecked\x12\x14\n" +
+	"\x05owner\x18\v \x01(\tR\x05owner\x12\"\n" +
+	"\fpublications\x18\f \x01(\rR\fpublications\"\xb0\x01\n" +
 	"\x06Policy\x12\x0e\n" +
 	"\x02rf\x18\x01 \x01(\rR\x02rf\x12\x15\n" +
 	"\x06max_rf\x18\x02 \x01(\rR\x05maxRf\x12%\n" +
 	"\x04tier\x18\x03 \x01(\x0e2\x11.inos.cas.v1.TierR\x04tier\x12;\n" +
 	"\vexpire_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTime\"d\n" +
+	"expireTime\x12\x1b\n" +
+	"\tprice_cap\x18\x05 \x01(\x03R\bpriceCap\"d\n" +
 	"\rCommitRequest\x12\x12\n" +
 	"\x04hash\x18\x01 \x01(\tR\x04hash\x12+\n" +
 	"\x06policy\x18\x02 \x01(\v2\x13.inos.cas.v1.PolicyR\x06policy\x12\x12\n" +

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file inos/cas/v1/object.proto.
  */
 export const file_inos_cas_v1_object: GenFile = /*@__PURE__*/
-  fileDesc("Chhpbm9zL2Nhcy92MS9vYmplY3QucHJvdG8SC2lub3MuY2FzLnYxIvwBCgZPYmplY3QSDAoEaGFzaBgBIAEoCRIlCgRraW5kGAIgASgOMhcuaW5vcy5jYXMudjEuT2JqZWN0S2luZBIMCgRzaXplGAMgASgDEg8KB2VuY29kZWQYBCABKAMSDgoGY2h1bmtzGAUgASgDEhIKCm1lZGlhX3R5cGUYBiABKAkSLwoLY29tbWl0X3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiMKBnBvbGljeRgIIAEoCzITLmlub3MuY2FzLnYxLlBvbGljeRIMCgRuYW1lGAkgASgJEhYKDmRpZ2VzdF9jaGVja2VkGAogASgIInYKBlBvbGljeRIKCgJyZhgBIAEoDRIOCgZtYXhfcmYYAiABKA0SHwoEdGllchgDIAEoDjIRLmlub3MuY2FzLnYxLlRpZXISLwoLZXhwaXJlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIlAKDUNvbW1pdFJlcXVlc3QSDAoEaGFzaBgBIAEoCRIjCgZwb2xpY3kYAiABKAsyEy5pbm9zLmNhcy52MS5Qb2xpY3kSDAoEbmFtZRgDIAEoCSJGCg5Db21taXRSZXNwb25zZRIjCgZvYmplY3QYASABKAsyEy5pbm9zLmNhcy52MS5PYmplY3QSDwoHY3JlYXRlZBgCIAEoCCItCg1NaXNzaW5nQ2h1bmtzEg4KBmhhc2hlcxgBIAMoCRIMCgRtb3JlGAIgASgIIiAKEEdldE9iamVjdFJlcXVlc3QSDAoEaGFzaBgBIAEoCSI4ChFHZXRPYmplY3RSZXNwb25zZRIjCgZvYmplY3QYASABKAsyEy5pbm9zLmNhcy52MS5PYmplY3QiOwoSTGlzdE9iamVjdHNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoDRISCgpwYWdlX3Rva2VuGAIgASgJIlQKE0xpc3RPYmplY3RzUmVzcG9uc2USJAoHb2JqZWN0cxgBIAMoCzITLmlub3MuY2FzLnYxLk9iamVjdBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiIwoTRGVsZXRlT2JqZWN0UmVxdWVzdBIMCgRoYXNoGAEgASgJIhYKFERlbGV0ZU9iamVjdFJlc3BvbnNlIiAKEEdldFBvbGljeVJlcXVlc3QSDAoEaGFzaBgBIAEoCSI4ChFHZXRQb2xpY3lSZXNwb25zZRIjCgZwb2xpY3kYASABKAsyEy5pbm9zLmNhcy52MS5Qb2xpY3kiRQoQU2V0UG9saWN5UmVxdWVzdBIMCgRoYXNoGAEgASgJEiMKBnBvbGljeRgCIAEoCzITLmlub3MuY2FzLnYxLlBvbGljeSI4ChFTZXRQb2xpY3lSZXNwb25zZRIjCgZwb2xpY3kYASABKAsyEy5pbm9zLmNhcy52MS5Qb2xpY3kqcAoKT2JqZWN0S2luZBIbChdPQkpFQ1RfS0lORF9VTlNQRUNJRklFRBAAEhQKEE9CSkVDVF9LSU5EX0ZJTEUQARIZChVPQkpFQ1RfS0lORF9ESVJFQ1RPUlkQAhIUChBPQkpFQ1RfS0lORF9OT0RFEAMqOQoEVGllchIUChBUSUVSX1VOU1BFQ0lGSUVEEAASDAoIVElFUl9IT1QQARINCglUSUVSX0NPTEQQAkKXAQoPY29tLmlub3MuY2FzLnYxQgtPYmplY3RQcm90b1ABWilpbm9zLmRldi9lZGdlL3Byb3RvL2dlbi9pbm9zL2Nhcy92MTtjYXN2MaICA0lDWKoCC0lub3MuQ2FzLlYxygILSW5vc1xDYXNcVjHiAhdJbm9zXENhc1xWMVxHUEJNZXRhZGF0YeoCDUlub3M6OkNhczo6VjFiBnByb3RvMw", [file_google_protobuf_timestamp]);
+  fileDesc("Chhpbm9zL2Nhcy92MS9vYmplY3QucHJvdG8SC2lub3MuY2FzLnYxIqECCgZPYmplY3QSDAoEaGFzaBgBIAEoCRIlCgRraW5kGAIgASgOMhcuaW5vcy5jYXMudjEuT2JqZWN0S2luZBIMCgRzaXplGAMgASgDEg8KB2VuY29kZWQYBCABKAMSDgoGY2h1bmtzGAUgASgDEhIKCm1lZGlhX3R5cGUYBiABKAkSLwoLY29tbWl0X3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiMKBnBvbGljeRgIIAEoCzITLmlub3MuY2FzLnYxLlBvbGljeRIMCgRuYW1lGAkgASgJEhYKDmRpZ2VzdF9jaGVja2VkGAogASgIEg0KBW93bmVyGAsgASgJEhQKDHB1YmxpY2F0aW9ucxgMIAEoDSKJAQoGUG9saWN5EgoKAnJmGAEgASgNEg4KBm1heF9yZhgCIAEoDRIfCgR0aWVyGAMgASgOMhEuaW5vcy5jYXMudjEuVGllchIvCgtleHBpcmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJcHJpY2VfY2FwGAUgASgDIlAKDUNvbW1pdFJlcXVlc3QSDAoEaGFzaBgBIAEoCRIjCgZwb2xpY3kYAiABKAsyEy5pbm9zLmNhcy52MS5Qb2xpY3kSDAoEbmFtZRgDIAEoCSJGCg5Db21taXRSZXNwb25zZRIjCgZvYmplY3QYASABKAsyEy5pbm9zLmNhcy52MS5PYmplY3QSDwoHY3JlYXRlZBgCIAEoCCItCg1NaXNzaW5nQ2h1bmtzEg4KBmhhc2hlcxgBIAMoCRIMCgRtb3JlGAIgASgIIiAKEEdldE9iamVjdFJlcXVlc3QSDAoEaGFzaBgBIAEoCSI4ChFHZXRPYmplY3RSZXNwb25zZRIjCgZvYmplY3QYASABKAsyEy5pbm9zLmNhcy52MS5PYmplY3QiOwoSTGlzdE9iamVjdHNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoDRISCgpwYWdlX3Rva2VuGAIgASgJIlQKE0xpc3RPYmplY3RzUmVzcG9uc2USJAoHb2JqZWN0cxgBIAMoCzITLmlub3MuY2FzLnYxLk9iamVjdBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiIwoTRGVsZXRlT2JqZWN0UmVxdWVzdBIMCgRoYXNoGAEgASgJIhYKFERlbGV0ZU9iamVjdFJlc3BvbnNlIiAKEEdldFBvbGljeVJlcXVlc3QSDAoEaGFzaBgBIAEoCSI4ChFHZXRQb2xpY3lSZXNwb25zZRIjCgZwb2xpY3kYASABKAsyEy5pbm9zLmNhcy52MS5Qb2xpY3kiRQoQU2V0UG9saWN5UmVxdWVzdBIMCgRoYXNoGAEgASgJEiMKBnBvbGljeRgCIAEoCzITLmlub3MuY2FzLnYxLlBvbGljeSI4ChFTZXRQb2xpY3lSZXNwb25zZRIjCgZwb2xpY3kYASABKAsyEy5pbm9zLmNhcy52MS5Qb2xpY3kqcAoKT2JqZWN0S2luZBIbChdPQkpFQ1RfS0lORF9VTlNQRUNJRklFRBAAEhQKEE9CSkVDVF9LSU5EX0ZJTEUQARIZChVPQkpFQ1RfS0lORF9ESVJFQ1RPUlkQAhIUChBPQkpFQ1RfS0lORF9OT0RFEAMqOQoEVGllchIUChBUSUVSX1VOU1BFQ0lGSUVEEAASDAoIVElFUl9IT1QQARINCglUSUVSX0NPTEQQAkKXAQoPY29tLmlub3MuY2FzLnYxQgtPYmplY3RQcm90b1ABWilpbm9zLmRldi9lZGdlL3Byb3RvL2dlbi9pbm9zL2Nhcy92MTtjYXN2MaICA0lDWKoCC0lub3MuQ2FzLlYxygILSW5vc1xDYXNcVjHiAhdJbm9zXENhc1xWMVxHUEJNZXRhZGF0YeoCDUlub3M6OkNhczo6VjFiBnByb3RvMw", [file_google_protobuf_timestamp]);
 
 /**
  * An object on a node's list.
@@ -63,21 +63,21 @@ export type Object$ = Message<"inos.cas.v1.Object"> & {
   mediaType: string;
 
   /**
-   * When it was committed here.
+   * Since when its oldest owner has it published here.
    *
    * @generated from field: google.protobuf.Timestamp commit_time = 7;
    */
   commitTime?: Timestamp | undefined;
 
   /**
-   * How it is to be kept.
+   * How it is to be kept: what keeps the promises to all its owners.
    *
    * @generated from field: inos.cas.v1.Policy policy = 8;
    */
   policy?: Policy | undefined;
 
   /**
-   * What its owner calls it: a hint, perhaps empty.
+   * What its oldest owner calls it: a hint, perhaps empty.
    *
    * @generated from field: string name = 9;
    */
@@ -90,6 +90,21 @@ export type Object$ = Message<"inos.cas.v1.Object"> & {
    * @generated from field: bool digest_checked = 10;
    */
   digestChecked: boolean;
+
+  /**
+   * The oldest of its owners, the subject of a token: reads go on its account.
+   * Told only to those who may write.
+   *
+   * @generated from field: string owner = 11;
+   */
+  owner: string;
+
+  /**
+   * How many owners have it published; with the last one it is off the list.
+   *
+   * @generated from field: uint32 publications = 12;
+   */
+  publications: number;
 };
 
 /**
@@ -133,6 +148,14 @@ export type Policy = Message<"inos.cas.v1.Policy"> & {
    * @generated from field: google.protobuf.Timestamp expire_time = 4;
    */
   expireTime?: Timestamp | undefined;
+
+  /**
+   * The most that the owner pays for a GiB, in micro-credits, up to 10^12; 0
+   * means no limit.
+   *
+   * @generated from field: int64 price_cap = 5;
+   */
+  priceCap: bigint;
 };
 
 /**
@@ -156,14 +179,15 @@ export type CommitRequest = Message<"inos.cas.v1.CommitRequest"> & {
   hash: string;
 
   /**
-   * How to keep it; absent means the node's defaults, or what is set already.
+   * How to keep it for the caller; absent means the node's defaults, or what
+   * the caller has set already.
    *
    * @generated from field: inos.cas.v1.Policy policy = 2;
    */
   policy?: Policy | undefined;
 
   /**
-   * What to call it, at most 255 bytes; empty keeps the name that it has.
+   * What the caller calls it, at most 255 bytes; empty keeps the name it has.
    *
    * @generated from field: string name = 3;
    */
@@ -333,7 +357,7 @@ export const ListObjectsResponseSchema: GenMessage<ListObjectsResponse> = /*@__P
   messageDesc(file_inos_cas_v1_object, 8);
 
 /**
- * Names the object to take off the list.
+ * Names the object that is no longer to be kept.
  *
  * @generated from message inos.cas.v1.DeleteObjectRequest
  */
@@ -354,7 +378,7 @@ export const DeleteObjectRequestSchema: GenMessage<DeleteObjectRequest> = /*@__P
   messageDesc(file_inos_cas_v1_object, 9);
 
 /**
- * The object is off the list.
+ * The caller's publication is withdrawn.
  *
  * @generated from message inos.cas.v1.DeleteObjectResponse
  */
@@ -411,7 +435,7 @@ export const GetPolicyResponseSchema: GenMessage<GetPolicyResponse> = /*@__PURE_
   messageDesc(file_inos_cas_v1_object, 12);
 
 /**
- * Replaces an object's policy.
+ * Replaces the policy of the caller's publication.
  *
  * @generated from message inos.cas.v1.SetPolicyRequest
  */
@@ -439,7 +463,7 @@ export const SetPolicyRequestSchema: GenMessage<SetPolicyRequest> = /*@__PURE__*
   messageDesc(file_inos_cas_v1_object, 13);
 
 /**
- * How the object is to be kept now.
+ * How the object is to be kept now, for all its owners.
  *
  * @generated from message inos.cas.v1.SetPolicyResponse
  */

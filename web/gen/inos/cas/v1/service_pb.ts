@@ -120,9 +120,10 @@ export const CasService: GenService<{
     output: typeof ListObjectsResponseSchema;
   },
   /**
-   * DeleteObject takes an object off the list; chunks that no other object
-   * names go with the next collection. Right: write, and admin for what
-   * belongs to another.
+   * DeleteObject withdraws the caller's publication of an object; an
+   * administrator who has none withdraws all. With the last one the object is
+   * off the list, and chunks that no other object names go with the next
+   * collection. Right: write, and admin for what only others have published.
    *
    * @generated from rpc inos.cas.v1.CasService.DeleteObject
    */
@@ -142,8 +143,9 @@ export const CasService: GenService<{
     output: typeof GetPolicyResponseSchema;
   },
   /**
-   * SetPolicy replaces how an object is to be kept. Rights as for
-   * DeleteObject.
+   * SetPolicy replaces how an object is to be kept for the caller; an
+   * administrator who has not published it changes it for the oldest owner.
+   * Rights as for DeleteObject.
    *
    * @generated from rpc inos.cas.v1.CasService.SetPolicy
    */

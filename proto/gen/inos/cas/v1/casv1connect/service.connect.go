@@ -84,14 +84,16 @@ type CasServiceClient interface {
 	// page by page. Objects that come or go meanwhile may be listed or not; no
 	// other is left out or comes twice.
 	ListObjects(context.Context, *v1.ListObjectsRequest) (*v1.ListObjectsResponse, error)
-	// DeleteObject takes an object off the list; chunks that no other object
-	// names go with the next collection. Right: write, and admin for what
-	// belongs to another.
+	// DeleteObject withdraws the caller's publication of an object; an
+	// administrator who has none withdraws all. With the last one the object is
+	// off the list, and chunks that no other object names go with the next
+	// collection. Right: write, and admin for what only others have published.
 	DeleteObject(context.Context, *v1.DeleteObjectRequest) (*v1.DeleteObjectResponse, error)
 	// GetPolicy returns how an object is to be kept.
 	GetPolicy(context.Context, *v1.GetPolicyRequest) (*v1.GetPolicyResponse, error)
-	// SetPolicy replaces how an object is to be kept. Rights as for
-	// DeleteObject.
+	// SetPolicy replaces how an object is to be kept for the caller; an
+	// administrator who has not published it changes it for the oldest owner.
+	// Rights as for DeleteObject.
 	SetPolicy(context.Context, *v1.SetPolicyRequest) (*v1.SetPolicyResponse, error)
 	// GetNode tells what this node is, holds and allows.
 	GetNode(context.Context, *v1.GetNodeRequest) (*v1.GetNodeResponse, error)
@@ -329,14 +331,16 @@ type CasServiceHandler interface {
 	// page by page. Objects that come or go meanwhile may be listed or not; no
 	// other is left out or comes twice.
 	ListObjects(context.Context, *v1.ListObjectsRequest) (*v1.ListObjectsResponse, error)
-	// DeleteObject takes an object off the list; chunks that no other object
-	// names go with the next collection. Right: write, and admin for what
-	// belongs to another.
+	// DeleteObject withdraws the caller's publication of an object; an
+	// administrator who has none withdraws all. With the last one the object is
+	// off the list, and chunks that no other object names go with the next
+	// collection. Right: write, and admin for what only others have published.
 	DeleteObject(context.Context, *v1.DeleteObjectRequest) (*v1.DeleteObjectResponse, error)
 	// GetPolicy returns how an object is to be kept.
 	GetPolicy(context.Context, *v1.GetPolicyRequest) (*v1.GetPolicyResponse, error)
-	// SetPolicy replaces how an object is to be kept. Rights as for
-	// DeleteObject.
+	// SetPolicy replaces how an object is to be kept for the caller; an
+	// administrator who has not published it changes it for the oldest owner.
+	// Rights as for DeleteObject.
 	SetPolicy(context.Context, *v1.SetPolicyRequest) (*v1.SetPolicyResponse, error)
 	// GetNode tells what this node is, holds and allows.
 	GetNode(context.Context, *v1.GetNodeRequest) (*v1.GetNodeResponse, error)
