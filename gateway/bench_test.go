@@ -25,8 +25,9 @@ type memKeeper struct{ *mem.Store }
 func (k memKeeper) Touch(ctx context.Context, h cas.Hash) (cas.Info, error) { return k.Stat(ctx, h) }
 func (k memKeeper) Report(context.Context, cas.Hash) error                  { return nil }
 
-// inMemory is a gateway over a store in memory.
-func inMemory(b *testing.B) (*gateway.Gateway, *mem.Store) {
+// inMemory is a gateway over a store in memory; change may set more of its
+// configuration.
+func inMemory(b testing.TB, change func(*gateway.Config)) (*gateway.Gateway, *mem.Store) {
 	b.Helper()
 	must := func(err error) {
 		b.Helper()
@@ -46,8 +47,10 @@ func inMemory(b *testing.B) (*gateway.Gateway, *mem.Store) {
 	b.Cleanup(func() { must(uploads.Close()) })
 	verifier, err := auth.NewVerifier(auth.Config{Own: auth.NewSecretKey().Public()})
 	must(err)
-	g, err := gateway.New(gateway.Config{Content: c, Writer: w, Auth: verifier, Uploads: uploads,
-		Node: func(context.Context) (rpc.NodeInfo, error) { return rpc.NodeInfo{}, nil }, Ready: func() error { return nil }})
+	cfg := gateway.Config{Content: c, Writer: w, Auth: verifier, Uploads: uploads,
+		Node: func(context.Context) (rpc.NodeInfo, error) { return rpc.NodeInfo{}, nil }, Ready: func() error { return nil }}
+	change(&cfg)
+	g, err := gateway.New(cfg)
 	must(err)
 	return g, store
 }
@@ -62,7 +65,7 @@ func (d *discard) WriteHeader(int)             {}
 // BenchmarkChunk is what the gateway itself adds to net/http for a chunk of
 // 1 KiB; bare is a handler that only writes the bytes with their length.
 func BenchmarkChunk(b *testing.B) {
-	g, store := inMemory(b)
+	g, store := inMemory(b, func(*gateway.Config) {})
 	chunk, err := brotli.Encode([]byte("a small piece"))
 	if err != nil {
 		b.Fatal(err)

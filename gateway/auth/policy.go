@@ -162,7 +162,8 @@ func (c *compiled) inNetwork(client netip.Addr) bool {
 }
 
 // Err is nil for what is allowed; otherwise ErrUnauthenticated for anybody,
-// whom a token might help, and ErrForbidden for somebody.
+// whom a token might help, and for whom a new one might, and ErrForbidden for
+// somebody.
 func (d Decision) Err(req *Request) error {
 	if d.Allow {
 		return nil
@@ -174,6 +175,8 @@ func (d Decision) Err(req *Request) error {
 	id := &req.Identity
 	right := req.Action.Right()
 	switch {
+	case d == expired:
+		return fmt.Errorf("%w: it expired, ask for a new one", ErrUnauthenticated)
 	case id.Anonymous() && right != None:
 		return fmt.Errorf("%w: send one with the right to %s as Authorization: Bearer", ErrUnauthenticated, right)
 	case id.Anonymous():

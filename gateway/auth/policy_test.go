@@ -58,7 +58,7 @@ func TestDefaultRules(t *testing.T) {
 		t.Error("what it asks")
 	}
 	late := Request{Action: ActionRead, Doors: DoorConnect, Identity: person("ann", All, IssuerOwn)}
-	if d := r.Decide(&late, noon.Add(time.Hour)); d.Allow || !errors.Is(d.Err(&late), ErrForbidden) {
+	if d := r.Decide(&late, noon.Add(time.Hour)); d.Allow || !errors.Is(d.Err(&late), ErrUnauthenticated) {
 		t.Errorf("an expired token: %+v", d)
 	}
 	for _, req := range []Request{{}, {Action: numActions}, {Action: ActionRead, Doors: 1 << numDoors}, {Action: ActionWrite, Object: numObjects}} {

@@ -127,7 +127,7 @@ func TestPublish(t *testing.T) {
 // TestEmit: the node's own events, told once whatever their ids are made of.
 func TestEmit(t *testing.T) {
 	b := open(t, Config{})
-	s := subscribe(t, b, Query{})
+	s := subscribe(t, b, Query{Subject: "ann"})
 	long := strings.Repeat("ä ", MaxID)
 	for range 2 {
 		for _, id := range []string{"short", long, long + "er"} {

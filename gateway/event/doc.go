@@ -19,15 +19,16 @@
 //
 // # What the node emits
 //
-// The payloads are JSON. Private events go to those whom they concern and to
-// administrators, all others to everybody who may subscribe.
+// The payloads are JSON. Private events go to those whom they concern (the
+// subject of a token may be the name of a person) and to administrators, all
+// others to everybody who may subscribe.
 //
 //	storage:replicate_chunk:v1:requested   {hash, epoch, target, previous, reason, rate, moves, node, expires}
 //	storage:replicate_chunk:v1:processing  {node}
 //	storage:replicate_chunk:v1:completed   {hash, replicas}
 //	storage:replicate_chunk:v1:failed      {error}
-//	storage:publish_object:v1:completed    {hash, owner, sequence, rf, max_rf}
-//	storage:withdraw_object:v1:completed   {hash, owner, sequence}
+//	storage:publish_object:v1:completed    {hash, owner, sequence, rf, max_rf}; private
+//	storage:withdraw_object:v1:completed   {hash, owner, sequence}; private
 //	credit:grant_credits:v1:completed      {account, amount, seq}; private
 //	credit:change_pledge:v1:completed      {pledge, account, hash, rf, change, escrow, until}; private
 //

@@ -102,8 +102,8 @@ var table = []Emitted{
 	{ReplicateChunkProcessing, Progress{}, false},
 	{ReplicateChunkCompleted, ReplicatedChunk{}, false},
 	{ReplicateChunkFailed, Failure{}, false},
-	{PublishObjectCompleted, ObjectPublished{}, false},
-	{WithdrawObjectCompleted, ObjectWithdrawn{}, false},
+	{PublishObjectCompleted, ObjectPublished{}, true},
+	{WithdrawObjectCompleted, ObjectWithdrawn{}, true},
 	{GrantCreditsCompleted, CreditsGranted{}, true},
 	{ChangePledgeCompleted, PledgeChanged{}, true},
 }

@@ -46,8 +46,8 @@ export const EventService: GenService<{
   },
   /**
    * Subscribe sends the events that pass the filters: those that are kept from
-   * a sequence number on, and then each as it comes. Events about accounts go
-   * to those whom they concern and to administrators.
+   * a sequence number on, and then each as it comes. Events about accounts
+   * and publications go to those whom they concern and to administrators.
    *
    * @generated from rpc inos.event.v1.EventService.Subscribe
    */

@@ -49,8 +49,8 @@ type EventServiceClient interface {
 	// ILLEGAL_TRANSITION. Right: write.
 	Publish(context.Context, *v1.PublishRequest) (*v1.PublishResponse, error)
 	// Subscribe sends the events that pass the filters: those that are kept from
-	// a sequence number on, and then each as it comes. Events about accounts go
-	// to those whom they concern and to administrators.
+	// a sequence number on, and then each as it comes. Events about accounts
+	// and publications go to those whom they concern and to administrators.
 	Subscribe(context.Context, *v1.SubscribeRequest) (*connect.ServerStreamForClient[v1.SubscribeResponse], error)
 	// Handle makes the caller one of the handlers of some operations. Each
 	// requested event goes to one of them; if its stream ends before processing
@@ -127,8 +127,8 @@ type EventServiceHandler interface {
 	// ILLEGAL_TRANSITION. Right: write.
 	Publish(context.Context, *v1.PublishRequest) (*v1.PublishResponse, error)
 	// Subscribe sends the events that pass the filters: those that are kept from
-	// a sequence number on, and then each as it comes. Events about accounts go
-	// to those whom they concern and to administrators.
+	// a sequence number on, and then each as it comes. Events about accounts
+	// and publications go to those whom they concern and to administrators.
 	Subscribe(context.Context, *v1.SubscribeRequest, *connect.ServerStream[v1.SubscribeResponse]) error
 	// Handle makes the caller one of the handlers of some operations. Each
 	// requested event goes to one of them; if its stream ends before processing
