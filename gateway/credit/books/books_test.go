@@ -28,6 +28,13 @@ func serve(t testing.TB, b *Books, owner string, n int64) {
 	l.Settle(n, n)
 }
 
+// inMemory is how much the books keep.
+func inMemory(b *Books) (lines, payers int) {
+	b.payersMu.Lock()
+	defer b.payersMu.Unlock()
+	return int(b.lines.Load()), len(b.payers)
+}
+
 func TestConfig(t *testing.T) {
 	l := newMemLedger()
 	for name, cfg := range map[string]Config{
@@ -86,7 +93,7 @@ func TestIdleWritesNothing(t *testing.T) {
 		if more := len(l.since(n)); more != 0 {
 			t.Errorf("%d records in an idle hour", more)
 		}
-		if lines, payers := b.lines.Load(), len(b.payers); lines != 0 || payers != 0 {
+		if lines, payers := inMemory(b); lines != 0 || payers != 0 {
 			t.Errorf("%d lines and %d payers are left", lines, payers)
 		}
 	})
@@ -349,7 +356,7 @@ func TestBounded(t *testing.T) {
 			}
 			line.Settle(10, 10)
 		}
-		if n, payers := b.lines.Load(), len(b.payers); n > 201 || payers > 100 {
+		if n, payers := inMemory(b); n > 201 || payers > 100 {
 			t.Errorf("%d lines, %d payers", n, payers)
 		}
 		for _, line := range lines {
@@ -360,7 +367,7 @@ func TestBounded(t *testing.T) {
 		if charged, _ := l.covered(); charged != 10_000 {
 			t.Errorf("%d charged", charged)
 		}
-		if n, payers := b.lines.Load(), len(b.payers); n != 0 || payers != 0 {
+		if n, payers := inMemory(b); n != 0 || payers != 0 {
 			t.Errorf("%d lines, %d payers are left", n, payers)
 		}
 	})
