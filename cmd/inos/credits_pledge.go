@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"inos.dev/edge/cmd/inos/remote"
@@ -117,7 +118,7 @@ func printPledge(c *console, p remote.Pledge, asJSON bool) error {
 		{"pledge", p.ID},
 		{"object", p.Object.String()},
 		{"account", string(p.Account)},
-		{"replicas", fmt.Sprint(p.RF)},
+		{"replicas", strconv.Itoa(p.RF)},
 		{"state", p.State},
 		{"locked", fmt.Sprintf("%s credits: %s paid, %s in escrow, %s returned", p.Locked, p.Paid, p.Escrow, p.Returned)},
 		{"ends", endText(p)},

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -19,6 +20,14 @@ type creditService struct {
 	objects   Objects
 	caller    func(context.Context) (Caller, error)
 	authorize Authorize
+	auditing  chan struct{} // has room for the one audit at a time
+}
+
+// errLong says: an audit takes longer than a call may.
+var errLong = errors.New("the journal cannot be read within the time of a call; stop the node and use inos credits audit --offline")
+
+func newCreditService(cfg *Config) *creditService {
+	return &creditService{*cfg.Credits, cfg.Objects, cfg.Caller, cfg.Authorize, make(chan struct{}, 1)}
 }
 
 // own returns the account of the caller.
@@ -179,8 +188,17 @@ func (s *creditService) GetPrices(context.Context, *creditv1.GetPricesRequest) (
 }
 
 func (s *creditService) Audit(ctx context.Context, _ *creditv1.AuditRequest) (*creditv1.AuditResponse, error) {
+	select {
+	case s.auditing <- struct{}{}:
+		defer func() { <-s.auditing }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	start := time.Now()
 	report, err := s.Ledger.Audit(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil, errLong
+	}
 	if err != nil {
 		return nil, err
 	}

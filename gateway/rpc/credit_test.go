@@ -439,3 +439,21 @@ func TestWithoutCredits(t *testing.T) {
 
 // words writes values with a space between them.
 func words(values ...any) string { return strings.TrimSuffix(fmt.Sprintln(values...), "\n") }
+
+// slowLedger audits until its time is over.
+type slowLedger struct{ Ledger }
+
+func (slowLedger) Audit(ctx context.Context) (ledger.Report, error) {
+	<-ctx.Done()
+	return ledger.Report{}, fmt.Errorf("audit: %w", ctx.Err())
+}
+
+// TestLongAudit: who asks for one that takes too long hears what to do instead.
+func TestLongAudit(t *testing.T) {
+	cfg := newFakeNode(t).config()
+	cfg.Timeout = 20 * time.Millisecond
+	cfg.Caller, cfg.Credits = callerOf, &Credits{Books: &books.Books{}, Ledger: slowLedger{}, Pledges: &pledge.Pledges{}, Deliveries: &delivery.Sessions{}}
+	srv := serveConfig(t, cfg)
+	_, err := creditv1connect.NewCreditServiceClient(srv.Client(), srv.URL).Audit(t.Context(), &creditv1.AuditRequest{})
+	check(t, "Audit", nil, connect.CodeOf(err).String()+" "+reason(err), "failed_precondition JOURNAL_TOO_LONG")
+}

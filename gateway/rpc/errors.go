@@ -72,6 +72,7 @@ var faces = []face{
 	{is: books.ErrUnbooked, code: connect.CodeUnavailable, reason: "UNBOOKED"},
 	{is: books.ErrClosed, code: connect.CodeUnavailable, reason: "DRAINING"},
 	{is: journal.ErrFailed, code: connect.CodeUnavailable, reason: "UNBOOKED", say: errJournal, log: true},
+	{is: errLong, code: connect.CodeFailedPrecondition, reason: "JOURNAL_TOO_LONG"},
 	{is: errApart, code: connect.CodeUnavailable, reason: "HEAT_APART"},
 	{is: pledge.ErrUnknown, code: connect.CodeNotFound, reason: "NO_SUCH_PLEDGE"},
 	{is: pledge.ErrExists, code: connect.CodeAlreadyExists, reason: "PLEDGE_EXISTS"},

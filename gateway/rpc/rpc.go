@@ -118,7 +118,7 @@ func New(cfg Config) ([]Route, error) {
 	}
 	service(casv1connect.NewCasServiceHandler(&casService{chunks: cfg.Chunks, objects: cfg.Objects, node: cfg.Node}, opts...))
 	if cfg.Credits != nil {
-		service(creditv1connect.NewCreditServiceHandler(&creditService{*cfg.Credits, cfg.Objects, cfg.Caller, cfg.Authorize}, opts...))
+		service(creditv1connect.NewCreditServiceHandler(newCreditService(&cfg), opts...))
 	}
 	if cfg.Heat != nil {
 		service(heatv1connect.NewHeatServiceHandler(&heatService{cfg.Heat, cfg.Caller}, opts...))

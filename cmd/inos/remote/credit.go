@@ -160,11 +160,14 @@ func (n *Node) Prices(ctx context.Context) (serve, retain credit.Price, err erro
 	return credit.Price(resp.GetPrices().GetServe()), credit.Price(resp.GetPrices().GetRetainHour()), nil
 }
 
-// Audit lets the node check its books.
+// Audit lets the node check its books. It is asked once, and given the time
+// that it may take.
 func (n *Node) Audit(ctx context.Context) (Audit, error) {
-	resp, err := call(ctx, n, n.credits.Audit, &creditv1.AuditRequest{})
+	ctx, cancel := context.WithTimeout(ctx, 2*n.cfg.Timeout)
+	defer cancel()
+	resp, err := n.credits.Audit(ctx, &creditv1.AuditRequest{})
 	if err != nil {
-		return Audit{}, fmt.Errorf("audit: %w", err)
+		return Audit{}, fmt.Errorf("audit: %w", n.callError(err))
 	}
 	a := Audit{
 		OK: resp.GetOk(), Records: resp.GetRecords(), Entries: resp.GetEntries(), Accounts: resp.GetAccounts(),

@@ -166,7 +166,8 @@ export const CreditService: GenService<{
   },
   /**
    * Audit reads the whole journal again and compares what it adds up to with
-   * the balances. Right: admin.
+   * the balances. One that takes longer than a call may is FAILED_PRECONDITION
+   * with reason JOURNAL_TOO_LONG. Right: admin.
    *
    * @generated from rpc inos.credit.v1.CreditService.Audit
    */

@@ -108,7 +108,8 @@ type CreditServiceClient interface {
 	// has ended stays as it is. Right: write.
 	ReleasePledge(context.Context, *v1.ReleasePledgeRequest) (*v1.ReleasePledgeResponse, error)
 	// Audit reads the whole journal again and compares what it adds up to with
-	// the balances. Right: admin.
+	// the balances. One that takes longer than a call may is FAILED_PRECONDITION
+	// with reason JOURNAL_TOO_LONG. Right: admin.
 	Audit(context.Context, *v1.AuditRequest) (*v1.AuditResponse, error)
 	// OpenDelivery opens a delivery, so that the reader can confirm what it
 	// received. Needs no token: whoever may read may confirm.
@@ -424,7 +425,8 @@ type CreditServiceHandler interface {
 	// has ended stays as it is. Right: write.
 	ReleasePledge(context.Context, *v1.ReleasePledgeRequest) (*v1.ReleasePledgeResponse, error)
 	// Audit reads the whole journal again and compares what it adds up to with
-	// the balances. Right: admin.
+	// the balances. One that takes longer than a call may is FAILED_PRECONDITION
+	// with reason JOURNAL_TOO_LONG. Right: admin.
 	Audit(context.Context, *v1.AuditRequest) (*v1.AuditResponse, error)
 	// OpenDelivery opens a delivery, so that the reader can confirm what it
 	// received. Needs no token: whoever may read may confirm.
