@@ -136,6 +136,12 @@ func problemOf(err error, h cas.Hash) (p problem, retry time.Duration) {
 		p.Detail = m.Error()
 		p.Missing, p.More = m.MissingChunks()
 	}
+	if o, ok := errors.AsType[*books.OutOfCreditError](err); ok {
+		retry = o.RetryAfter
+		if o.Own { // only he can do something about it
+			p.Status, p.Title, retry = http.StatusPaymentRequired, "You are out of credit", 0
+		}
+	}
 	if q, ok := errors.AsType[*auth.QuotaError](err); ok {
 		retry = q.RetryAfter
 	}

@@ -77,6 +77,8 @@ func TestProblems(t *testing.T) {
 		{&exchange.MissError{Hash: h}, 404, 0},
 		{exchange.ErrBusy, 503, time.Second},
 		{credit.ErrOutOfCredit, 503, time.Minute},
+		{&books.OutOfCreditError{Account: "user:alice", RetryAfter: 7 * time.Second}, 503, 7 * time.Second},
+		{&books.OutOfCreditError{Account: "user:alice", Own: true, RetryAfter: 7 * time.Second}, 402, 0},
 		{credit.ErrUnderfunded, 402, 0},
 		{errLimit, 429, time.Second},
 		{context.DeadlineExceeded, 504, time.Second},
