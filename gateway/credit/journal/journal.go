@@ -110,7 +110,8 @@ type batch struct {
 
 // Open reads what is behind from, as Scan does, cuts off what a crash has left
 // at the end, makes sure that all the rest is durable, and takes appends from
-// then on. The caller closes the journal.
+// then on. The caller closes the journal, and sees to it that no other process
+// has it open.
 func Open(ctx context.Context, cfg Config, from Mark, visit func(*Record) error) (*Journal, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"os"
 
 	"go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
 
 	"inos.dev/edge/gateway/credit"
 	"inos.dev/edge/gateway/credit/journal"
@@ -31,10 +33,24 @@ func (a *auditor) compare(ctx context.Context, tx *bbolt.Tx) error {
 	if int64(m.next) != int64(a.report.Accounts)+1 {
 		a.problem("the next account has number %d, it must be %d", m.next, a.report.Accounts+1)
 	}
+	if err := readAhead(tx.DB().Path()); err != nil {
+		return err
+	}
 	if err := a.compareAccounts(ctx, tx); err != nil {
 		return err
 	}
 	return a.compareDocs(ctx, tx)
+}
+
+// readAhead asks the kernel to read a file that is about to be needed, in the
+// order of its bytes: bbolt maps it, and would read it page by page in the
+// order of the keys.
+func readAhead(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_WILLNEED), f.Close())
 }
 
 func (a *auditor) compareAccounts(ctx context.Context, tx *bbolt.Tx) error {

@@ -72,7 +72,7 @@ func (d *draft) account(name credit.Account) (*account, error) {
 		*a = *old
 	} else {
 		a.number = d.m.next + uint32(len(d.fresh))
-		if a.number < d.m.next {
+		if a.number < d.m.next || a.number == 0 {
 			return nil, fmt.Errorf("%w: there are no more numbers for accounts", credit.ErrEntry)
 		}
 		d.fresh = append(d.fresh, name)
