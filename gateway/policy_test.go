@@ -78,8 +78,15 @@ func newHouse(t *testing.T, rules string, change func(*gateway.Config)) *house {
 	return h
 }
 
+// answer is what a house says.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
 // ask sends a request as somebody.
-func (h *house) ask(t *testing.T, who, method, path string, header http.Header, body string) (*http.Response, string) {
+func (h *house) ask(t *testing.T, who, method, path string, header http.Header, body string) answer {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, h.url+path, strings.NewReader(body))
 	if err != nil {
@@ -103,24 +110,24 @@ func (h *house) ask(t *testing.T, who, method, path string, header http.Header, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	return resp, string(text)
+	return answer{resp.StatusCode, resp.Header, string(text)}
 }
 
 // TestPrivateNode: rules that want a right for reading hold for every way to
 // read, conditional or in part, and no shared cache keeps what they let out.
 func TestPrivateNode(t *testing.T) {
 	h := newHouse(t, privateRules, func(*gateway.Config) {})
-	resp, text := h.ask(t, "both", "POST", "/object?name=a.txt", nil, "a secret")
+	put := h.ask(t, "both", "POST", "/object?name=a.txt", nil, "a secret")
 	var file struct{ Hash string }
-	if err := json.Unmarshal([]byte(text), &file); err != nil || resp.StatusCode != http.StatusCreated {
-		t.Fatalf("%s %s, %v", resp.Status, text, err)
+	if err := json.Unmarshal([]byte(put.body), &file); err != nil || put.status != http.StatusCreated {
+		t.Fatalf("%+v, %v", put, err)
 	}
-	_, text = h.ask(t, "both", "POST", "/inos.cas.v1.CasService/GetManifest", http.Header{"Content-Type": {"application/json"}}, `{"hash":"`+file.Hash+`"}`)
+	root := h.ask(t, "both", "POST", "/inos.cas.v1.CasService/GetManifest", http.Header{"Content-Type": {"application/json"}}, `{"hash":"`+file.Hash+`"}`)
 	var record struct {
 		Manifest struct{ Pieces []struct{ Hash string } }
 	}
-	if err := json.Unmarshal([]byte(text), &record); err != nil || len(record.Manifest.Pieces) != 1 {
-		t.Fatalf("%s, %v", text, err)
+	if err := json.Unmarshal([]byte(root.body), &record); err != nil || len(record.Manifest.Pieces) != 1 {
+		t.Fatalf("%+v, %v", root, err)
 	}
 	chunk, object := "/chunk/"+record.Manifest.Pieces[0].Hash, "/object/"+file.Hash
 	connect := func(method string) string { return "/inos.cas.v1.CasService/" + method }
@@ -152,39 +159,39 @@ func TestPrivateNode(t *testing.T) {
 		{"POST", connect("GetNode"), rpcJSON, "{}", 200, "no-store"},
 	} {
 		for who, status := range map[string]int{"nobody": 401, "liar": 401, "writer": 403, "reader": tc.status, "both": tc.status} {
-			resp, text := h.ask(t, who, tc.method, tc.path, tc.header, tc.body)
-			if resp.StatusCode != status {
-				t.Errorf("%s %s by %s: %s; want %d\n%s", tc.method, tc.path, who, resp.Status, status, text)
+			got := h.ask(t, who, tc.method, tc.path, tc.header, tc.body)
+			if got.status != status {
+				t.Errorf("%s %s by %s: %d; want %d\n%s", tc.method, tc.path, who, got.status, status, got.body)
 			}
 			cache := tc.cache
 			if status == 401 || status == 403 {
 				cache = "no-store"
-				if strings.Contains(text, "secret") || resp.Header.Get("Etag") != "" || resp.Header.Get("Www-Authenticate") != "" != (status == 401) {
-					t.Errorf("%s %s by %s: %v\n%s", tc.method, tc.path, who, resp.Header, text)
+				if strings.Contains(got.body, "secret") || got.header.Get("Etag") != "" || got.header.Get("Www-Authenticate") != "" != (status == 401) {
+					t.Errorf("%s %s by %s: %v\n%s", tc.method, tc.path, who, got.header, got.body)
 				}
 			}
-			if got := resp.Header.Get("Cache-Control"); got != cache {
-				t.Errorf("%s %s by %s: Cache-Control %q; want %q", tc.method, tc.path, who, got, cache)
+			if cc := got.header.Get("Cache-Control"); cc != cache {
+				t.Errorf("%s %s by %s: Cache-Control %q; want %q", tc.method, tc.path, who, cc, cache)
 			}
 		}
 	}
 	for _, path := range []string{"/health/live", "/health/ready"} {
-		if resp, _ := h.ask(t, "nobody", "GET", path, nil, ""); resp.StatusCode != http.StatusNoContent {
-			t.Errorf("%s: %s", path, resp.Status)
+		if got := h.ask(t, "nobody", "GET", path, nil, ""); got.status != http.StatusNoContent {
+			t.Errorf("%s: %d", path, got.status)
 		}
 	}
-	if resp, _ := h.ask(t, "nobody", "POST", "/grpc.health.v1.Health/Check", rpcJSON, "{}"); resp.StatusCode != http.StatusOK {
-		t.Errorf("health: %s", resp.Status)
+	if got := h.ask(t, "nobody", "POST", "/grpc.health.v1.Health/Check", rpcJSON, "{}"); got.status != http.StatusOK {
+		t.Errorf("health: %d", got.status)
 	}
 }
 
 // TestRulesOfWrites: what no rule allows is denied, whatever the token has.
 func TestRulesOfWrites(t *testing.T) {
 	h := newHouse(t, privateRules, func(*gateway.Config) {})
-	resp, text := h.ask(t, "writer", "POST", "/object", nil, "hello")
+	put := h.ask(t, "writer", "POST", "/object", nil, "hello")
 	var file struct{ Hash string }
-	if err := json.Unmarshal([]byte(text), &file); err != nil || resp.StatusCode != http.StatusCreated {
-		t.Fatalf("%s %s, %v", resp.Status, text, err)
+	if err := json.Unmarshal([]byte(put.body), &file); err != nil || put.status != http.StatusCreated {
+		t.Fatalf("%+v, %v", put, err)
 	}
 	for _, tc := range []struct {
 		who, method, path string
@@ -196,9 +203,8 @@ func TestRulesOfWrites(t *testing.T) {
 		{"admin", "DELETE", "/object/" + file.Hash, 403}, // which no rule here gives even to him
 		{"writer", "DELETE", "/object/" + file.Hash, 204},
 	} {
-		resp, text := h.ask(t, tc.who, tc.method, tc.path, nil, "")
-		if resp.StatusCode != tc.status {
-			t.Errorf("%s %s by %s: %s; want %d\n%s", tc.method, tc.path, tc.who, resp.Status, tc.status, text)
+		if got := h.ask(t, tc.who, tc.method, tc.path, nil, ""); got.status != tc.status {
+			t.Errorf("%s %s by %s: %d; want %d\n%s", tc.method, tc.path, tc.who, got.status, tc.status, got.body)
 		}
 	}
 	// The record of all that.
