@@ -235,7 +235,7 @@ func (g *Gateway) objectURL(r *http.Request, record catalog.Record) string {
 }
 
 // putObject answers PUT /object/{hash}: the manifest and all its chunks are
-// here, and from now on the object is on the list.
+// here, and from now on the caller has the object published.
 func (g *Gateway) putObject(rw http.ResponseWriter, r *http.Request) {
 	w := recorderOf(rw)
 	readable(w.Header())
@@ -261,8 +261,9 @@ func (g *Gateway) putObject(rw http.ResponseWriter, r *http.Request) {
 	g.answerStored(w, r, &o, record, created, nil)
 }
 
-// deleteObject answers DELETE /object/{hash}: the owner, or an administrator,
-// takes the object off the list.
+// deleteObject answers DELETE /object/{hash}: the caller's publication is
+// withdrawn, and the object is off the list with the last one. Of an
+// administrator who has none it withdraws all.
 func (g *Gateway) deleteObject(rw http.ResponseWriter, r *http.Request) {
 	w := recorderOf(rw)
 	readable(w.Header())

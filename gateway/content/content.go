@@ -2,7 +2,8 @@
 // this node behind one set of rules, without HTTP. A chunk is looked for in
 // the store, and if it is not there, filled; what the deny list names is never
 // handed out; a foreign chunk is stored only if br1 would have made it; an
-// object is on the list only if all of it is here.
+// object is on the list only if all of it is here, and as long as somebody has
+// it published: see publish.go.
 //
 // Work that strangers can ask for (decoding for clients without Brotli,
 // checking uploads) passes a semaphore as wide as the machine, and decoded
