@@ -48,6 +48,7 @@ type node struct {
 	writer   *dag.Writer
 	uploads  *upload.Sessions
 	verifier *auth.Verifier
+	policy   *auth.Policy
 	gateway  *gateway.Gateway
 	accounts
 	cert *gateway.Certificate
@@ -210,7 +211,7 @@ func (n *node) openGateway() (err error) {
 		access = n.log
 	}
 	n.gateway, err = gateway.New(gateway.Config{
-		Content: n.content, Writer: n.writer, Auth: n.verifier, Uploads: n.uploads,
+		Content: n.content, Writer: n.writer, Auth: n.verifier, Policy: n.policy, Uploads: n.uploads,
 		Node: n.info, Ready: n.ready, Egress: egress, PublicURL: n.cfg.PublicURL,
 		Accounts: n.accounting(), Credits: n.creditService(), HeatAPI: n.heatService(), Events: n.bus,
 		MaxRequests: n.cfg.MaxRequests, MaxUploads: n.cfg.MaxUploads, MaxObject: int64(n.cfg.MaxObject), MinRate: int64(n.cfg.MinRate),
@@ -232,8 +233,18 @@ func (n *node) openAuth() error {
 	if err != nil {
 		return err
 	}
-	n.verifier, err = auth.NewVerifier(auth.Config{Own: issuer.Public(), Trusted: trusted, Dev: n.cfg.Dev})
-	return err
+	if n.verifier, err = auth.NewVerifier(auth.Config{Own: issuer.Public(), Trusted: trusted, Dev: n.cfg.Dev}); err != nil {
+		return err
+	}
+	audit := n.cfg.AuditLog
+	if audit == "" {
+		audit = filepath.Join(n.cfg.Data, "audit.log")
+	}
+	if n.policy, err = auth.OpenPolicy(auth.PolicyConfig{Rules: n.cfg.Policy, Audit: audit, Registry: n.registry, Logger: n.log}); err != nil {
+		return err
+	}
+	n.onClose(n.policy.Close)
+	return nil
 }
 
 func (n *node) openListeners(ctx context.Context) error {
@@ -292,7 +303,7 @@ func (n *node) serve(ctx context.Context) error {
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	g, work := errgroup.WithContext(work)
-	runs := []func(context.Context) error{n.store.Run, n.fills.Run, n.content.Run, n.uploads.Run, n.deny.Run, n.collect}
+	runs := []func(context.Context) error{n.store.Run, n.fills.Run, n.content.Run, n.uploads.Run, n.deny.Run, n.policy.Run, n.collect}
 	for _, run := range append(runs, n.accountRuns()...) {
 		g.Go(func() error { return run(work) })
 	}

@@ -30,6 +30,9 @@ type serveCmd struct {
 	Deny        string   `help:"File of hashes that are never served, one per line; read again when it changes." type:"path" placeholder:"FILE"`
 	TrustIssuer []string `help:"Public key of a further issuer of tokens; may be repeated." placeholder:"KEY"`
 
+	Policy   string `help:"Rules that say who may do what (TOML); read again when the file changes. Default: everybody reads, the rest needs the rights of a token." type:"path" placeholder:"FILE"`
+	AuditLog string `help:"File for a line about every denial, and about everything allowed that is no read. Default: audit.log in the data directory." type:"path" placeholder:"FILE"`
+
 	MaxBytes  byteSize `help:"Most stored bytes; 0 for no cap." default:"0"`
 	Headroom  byteSize `help:"Bytes of the file system that writes leave free; 0 for 2 % within reason." default:"0"`
 	MaxObject byteSize `help:"Most bytes of one upload; 0 for no cap." default:"0"`
