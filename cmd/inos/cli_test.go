@@ -14,6 +14,7 @@ import (
 
 	"inos.dev/edge/cas"
 	"inos.dev/edge/cmd/inos/remote"
+	"inos.dev/edge/gateway/credit"
 )
 
 func testParser(t *testing.T) *kong.Kong {
@@ -82,6 +83,10 @@ func TestExitCodes(t *testing.T) {
 		{usage, 2},
 		{wrap(errUsage), 2},
 		{wrap(cas.ErrBadHash), 2},
+		{wrap(credit.ErrAccount), 2},
+		{wrap(credit.ErrUnderfunded), 1},
+		{wrap(credit.ErrOutOfCredit), 1},
+		{wrap(errAudit), 1},
 		{wrap(cas.ErrNotFound), 3},
 		{wrap(cas.ErrNotObject), 3},
 		{wrap(os.ErrNotExist), 3},

@@ -147,7 +147,7 @@ func cmdCode(ts *testscript.TestScript, _ bool, args []string) {
 
 // cmdUntil leaves the last output in until.out.
 func cmdUntil(ts *testscript.TestScript, _ bool, args []string) {
-	want := regexp.MustCompile(args[0])
+	want := regexp.MustCompile("(?m)" + args[0])
 	poll := time.NewTicker(20 * time.Millisecond)
 	defer poll.Stop()
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); <-poll.C {
