@@ -3,8 +3,8 @@ package books
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"inos.dev/edge/cas"
@@ -114,6 +114,9 @@ type termsJSON struct {
 	Debt      credit.Amount `json:"debt,omitempty"`
 }
 
+// errTerms says: a document has no terms.
+var errTerms = errors.New("books: not the terms")
+
 // termsPrefix is in front of the account in a document's name.
 const termsPrefix = "terms/"
 
@@ -135,11 +138,14 @@ func (b *Books) Terms(ctx context.Context, a credit.Account) (credit.Terms, erro
 		return credit.Terms{}, err
 	}
 	var t termsJSON
-	if err := json.Unmarshal(doc, &t); err != nil {
-		return credit.Terms{}, fmt.Errorf("books: the terms of %s: %w; set them again", a, err)
+	err = json.Unmarshal(doc, &t)
+	if err == nil {
+		err = credit.Terms(t).Validate()
 	}
-	terms := credit.Terms(t)
-	return terms, terms.Validate()
+	if err != nil {
+		return credit.Terms{}, fmt.Errorf("%w of %s, set them again: %w", errTerms, a, err)
+	}
+	return credit.Terms(t), nil
 }
 
 // SetTerms changes what an account has agreed upon: what is not nil. It holds
@@ -208,7 +214,7 @@ func (w watched) noticed(seq uint64, entries []credit.Entry, err error) {
 	}
 	for i := range entries {
 		for _, a := range [...]credit.Account{entries[i].From, entries[i].To} {
-			if a == "" || a == credit.Treasury {
+			if a == "" {
 				continue
 			}
 			if p := w.b.known(a); p != nil {
@@ -222,7 +228,7 @@ func (w watched) noticed(seq uint64, entries []credit.Entry, err error) {
 
 // touch has an account's sum given to the other gateways.
 func (b *Books) touch(a credit.Account) {
-	if b.sharing != nil && !strings.HasPrefix(string(a), string(credit.Treasury)) {
+	if b.sharing != nil {
 		b.sharing.touch(a)
 	}
 }

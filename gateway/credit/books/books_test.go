@@ -227,6 +227,34 @@ func TestTerms(t *testing.T) {
 	})
 }
 
+// TestBadTerms: what is no terms holds nobody up, and can be set again.
+func TestBadTerms(t *testing.T) {
+	l := newMemLedger()
+	b := open(t, config(l))
+	alice, debt := credit.User("alice"), credit.Amount(5)
+	give(t, l, "alice", 1<<40)
+	for _, bad := range []string{"x", `{"debt":-1}`} {
+		l.docs[termsDoc(alice)] = []byte(bad)
+		if _, err := b.Terms(t.Context(), alice); !errors.Is(err, errTerms) {
+			t.Errorf("%s: %v", bad, err)
+		}
+		serve(t, b, "alice", 1000)
+		serve(t, b, "bob", 1000)
+		if err := b.flush(t.Context(), time.Now(), serving); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if charged, _ := l.covered(); charged != 4000 || state(t, l, alice).Served != 2000 {
+		t.Errorf("%d charged", charged)
+	}
+	if err := b.SetTerms(t.Context(), alice, nil, &debt); err != nil {
+		t.Error(err)
+	}
+	if got, err := b.Terms(t.Context(), alice); err != nil || got != (credit.Terms{Debt: debt}) {
+		t.Errorf("set again: %+v, %v", got, err)
+	}
+}
+
 // TestThrottle: a throttled account is served slowly, down to its debt limit
 // on its own account, and beyond it on the house.
 func TestThrottle(t *testing.T) {

@@ -84,7 +84,8 @@
 // sums again, page by page, and the last known sums of the others hold until
 // all gateways that took part before have done so, or for two minutes.
 //
-// Of an account that was never heard of, others are taken to have as much as
-// one lease costs, and it is never refused: that bounds what an outage at the
-// start can cost.
+// The charges of an account that has just come into memory wait, under its
+// lease, until the others have told what they have of it: that decides who pays.
+// If they cannot be reached, they are taken to have as much as one lease costs,
+// and nobody is refused: that bounds what an outage at the start can cost.
 package books

@@ -97,7 +97,8 @@ type book struct {
 	charged int64     // bytes charged since
 	since   time.Time // that
 	used    time.Time // when bytes were last taken
-	looked  time.Time // when a flush last looked
+	first   time.Time // when a flush first looked
+	looked  time.Time // when one last did
 	job     *job      // what the record that is being made has of it
 }
 

@@ -21,6 +21,9 @@ type reader struct {
 	taken, sent int64
 }
 
+// worldPrice is high, so that a few bytes cost something.
+const worldPrice = credit.Price(credit.Credit) << 8
+
 // world is the books, and what really went out.
 type world struct {
 	t       *rapid.T
@@ -48,31 +51,50 @@ func (w *world) check() {
 // step is something that happens beside the flusher.
 func (w *world) step() {
 	t := w.t
-	switch rapid.IntRange(0, 3).Draw(t, "step") {
-	case 0, 1:
-		owner := rapid.SampledFrom([]string{"", "op", "rich", "poor", "new"}).Draw(t, "owner")
-		n := int64(rapid.IntRange(1, 700<<10).Draw(t, "take"))
-		l := w.b.Open(owner, cas.Hash{byte(rapid.IntRange(0, 3).Draw(t, "object"))})
-		if err := l.Take(ended(), n); err != nil {
-			if !errors.Is(err, context.Canceled) && !errors.Is(err, ErrUnbooked) {
-				t.Fatal(err)
-			}
-			l.Close()
-			return
+	switch rapid.IntRange(0, 4).Draw(t, "step") {
+	case 0:
+		r := w.open()
+		if n := int64(rapid.IntRange(1, 700).Draw(t, "take")); w.take(r, n) {
+			r.taken = n
 		}
-		w.readers = append(w.readers, &reader{line: l, taken: n})
+	case 1: // everything that can be had, and all of it is sent
+		r := w.open()
+		for _, n := range []int64{700, 30, 1} {
+			for w.take(r, n) {
+				r.taken += n
+			}
+		}
+		r.sent = r.taken
+		w.sent += r.sent
 	case 2:
 		if r := w.any(); r != nil {
 			n := int64(rapid.IntRange(0, int(r.taken-r.sent)).Draw(t, "send"))
 			r.sent += n
 			w.sent += n
 		}
-	case 3:
+	default:
 		if r := w.any(); r != nil {
 			w.settle(r)
 		}
 	}
 	w.check()
+}
+
+// open is a new reader, who has taken nothing yet.
+func (w *world) open() *reader {
+	owner := rapid.SampledFrom([]string{"", "op", "rich", "poor", "new"}).Draw(w.t, "owner")
+	r := &reader{line: w.b.Open(owner, cas.Hash{byte(rapid.IntRange(0, 3).Draw(w.t, "object"))})}
+	w.readers = append(w.readers, r)
+	return r
+}
+
+// take reports whether there was so much to take.
+func (w *world) take(r *reader, n int64) bool {
+	err := r.line.Take(ended(), n)
+	if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, ErrUnbooked) {
+		w.t.Fatal(err)
+	}
+	return err == nil
 }
 
 func (w *world) any() *reader {
@@ -111,7 +133,10 @@ func (w *world) flush(ph phase) error {
 }
 
 func (w *world) start() {
-	b, err := New(context.Background(), config(w.l))
+	cfg := config(w.l)
+	cfg.Lease, cfg.MaxLease, cfg.Float, cfg.Unbooked = 1000, 16_000, 1000, 4000
+	cfg.Retrieval, cfg.ThrottleRate = worldPrice, 1<<40
+	b, err := New(context.Background(), cfg)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -125,7 +150,7 @@ func (w *world) crash() {
 	charged, _ := w.l.covered()
 	w.lost = w.sent - charged
 	w.start()
-	if list, err := w.l.Leases(context.Background()); err != nil || len(list) != 1 || list[0].State.Leased != 2*mib {
+	if list, err := w.l.Leases(context.Background()); err != nil || len(list) != 1 || list[0].State.Leased != 2000 {
 		w.t.Fatalf("leases after a start: %v, %v", list, err)
 	}
 }
@@ -191,7 +216,7 @@ func (w *world) finish() {
 	var total credit.Amount
 	for a, s := range w.l.states {
 		total += s.Balance
-		if want, rest := credit.Price(credit.Credit).For(s.Served, 0); s.Served > 0 && a != credit.User("rich") && (want != -s.Balance || rest != s.Rest) {
+		if want, rest := worldPrice.For(s.Served, 0); s.Served > 0 && a != credit.User("rich") && (want != -s.Balance || rest != s.Rest) {
 			w.t.Fatalf("%s: %d bytes cost %d, rest %d; want %d, rest %d", a, s.Served, -s.Balance, s.Rest, want, rest)
 		}
 	}

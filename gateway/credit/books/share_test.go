@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"pgregory.net/rapid"
 
 	"inos.dev/edge/gateway/credit"
@@ -38,15 +37,10 @@ func TestMemoryShare(t *testing.T) {
 
 func TestRedisShare(t *testing.T) {
 	server := redistest.Start(t)
-	o, err := redis.ParseURL(server.Direct())
-	if err != nil {
-		t.Fatal(err)
-	}
-	direct := redis.NewClient(o)
-	t.Cleanup(func() { direct.Close() })
-	contract(t, openRedis(t, server), func() {
+	r := openRedis(t, server)
+	contract(t, r, func() {
 		// The function is lost, too: it has to be loaded again.
-		if err := errors.Join(direct.FlushAll(t.Context()).Err(), direct.FunctionFlush(t.Context()).Err()); err != nil {
+		if err := errors.Join(r.client.FlushAll(t.Context()).Err(), r.client.FunctionFlush(t.Context()).Err()); err != nil {
 			t.Fatal(err)
 		}
 	})

@@ -104,6 +104,36 @@ func TestSharedBalance(t *testing.T) {
 	})
 }
 
+// TestWhoPays: whether an owner pays or the house, is decided by what all
+// gateways have of him, also for the first bytes after a while.
+func TestWhoPays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewMemoryShare()
+		a, la := gateway(t, s, 1)
+		b, lb := gateway(t, s, 2)
+		run(t, a)
+		run(t, b)
+		time.Sleep(3 * time.Second)
+		if _, _, err := a.Grant(t.Context(), "", credit.User("rich"), credit.Credit, ""); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		for range 3 {
+			serve(t, b, "rich", 1000)
+			serve(t, b, "poor", 1000)
+			time.Sleep(time.Minute) // they are forgotten
+		}
+		if n := state(t, la, credit.User("rich")).Balance; n != credit.Credit {
+			t.Errorf("there is %d left where it was granted", n)
+		}
+		for account, want := range map[credit.Account]int64{credit.User("rich"): 3000, credit.User("poor"): 0, credit.House(key(2)): 3000} {
+			if got := state(t, lb, account); got.Served != want {
+				t.Errorf("%s paid for %d bytes, want %d", account, got.Served, want)
+			}
+		}
+	})
+}
+
 // TestOverspend: two gateways that serve the same account at full speed spend
 // no more than there is, and their leases.
 func TestOverspend(t *testing.T) {
