@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -140,6 +141,18 @@ func TestErrorsOfBooks(t *testing.T) {
 		_, err = serveBank(t, &bank{fail: fail}, nil).Statement(t.Context(), "", "", 1)
 		if !errors.Is(err, want) {
 			t.Errorf("%s: %v", reason, err)
+		}
+	}
+}
+
+// TestOlderNode: one without these services says so, and is not asked again.
+func TestOlderNode(t *testing.T) {
+	n := dial(t, remotetest.New(t).URL, Config{})
+	_, balance := n.Balance(t.Context(), "")
+	_, status := n.HeatStatus(t.Context())
+	for _, err := range []error{balance, status} {
+		if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "does not offer this") {
+			t.Error(err)
 		}
 	}
 }

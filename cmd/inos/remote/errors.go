@@ -214,6 +214,9 @@ func (n *Node) callError(err error) error {
 	if !ok {
 		return n.unreachable(err)
 	}
+	if ce.Code() == connect.CodeUnimplemented {
+		return &Error{Kind: ErrRefused, Text: n.base.Host + " does not offer this: it runs with it switched off, or an older version"}
+	}
 	if !connect.IsWireError(err) {
 		return n.localError(ce)
 	}
