@@ -142,11 +142,19 @@ func TestMetricNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"inos_content_bytes_total", "inos_fill_unstored_total", "inos_http_direct_bytes_total", "inos_http_request_seconds", "inos_http_requests_total",
-		"inos_http_sent_bytes_total", "inos_http_truncated_total", "inos_store_bytes", "inos_store_chunks", "inos_store_commit_batches_total",
-		"inos_store_directory_syncs_total", "inos_store_file_syncs_total", "inos_store_free_bytes", "inos_store_full", "inos_store_headroom_bytes",
-		"inos_store_idle_handles", "inos_store_lost_total", "inos_store_put_failures_total", "inos_store_quarantined_total",
-		"inos_store_scrubbed_bytes_total", "inos_upload_bytes_total",
+		"inos_audit_dropped_total", "inos_content_bytes_total", "inos_credit_attested_bytes_total", "inos_credit_charged_bytes_total",
+		"inos_credit_charged_microcredits_total", "inos_credit_flush_seconds", "inos_credit_journal_failing", "inos_credit_journal_failures_total",
+		"inos_credit_lease_waits_total", "inos_credit_leased_bytes", "inos_credit_refused_total", "inos_credit_share_failures_total",
+		"inos_credit_share_rebuilding", "inos_credit_share_syncs_total", "inos_credit_share_up", "inos_credit_throttled_total",
+		"inos_delivery_sessions", "inos_event_gaps_total", "inos_event_streams", "inos_events_refused_total", "inos_events_total",
+		"inos_fill_unstored_total", "inos_heat_flush_seconds", "inos_heat_frozen", "inos_heat_moved_bytes_total", "inos_heat_store_up",
+		"inos_heat_tail_bytes_total", "inos_heat_tracked_chunks", "inos_http_direct_bytes_total", "inos_http_request_seconds",
+		"inos_http_requests_total", "inos_http_sent_bytes_total", "inos_http_truncated_total", "inos_pledge_epochs_total",
+		"inos_pledge_escrow_microcredits", "inos_pledge_failed_total", "inos_pledge_live", "inos_pledge_paid_microcredits_total",
+		"inos_policy_decisions_total", "inos_store_bytes", "inos_store_chunks", "inos_store_commit_batches_total",
+		"inos_store_directory_syncs_total", "inos_store_file_syncs_total", "inos_store_free_bytes", "inos_store_full",
+		"inos_store_headroom_bytes", "inos_store_idle_handles", "inos_store_lost_total", "inos_store_put_failures_total",
+		"inos_store_quarantined_total", "inos_store_scrubbed_bytes_total", "inos_upload_bytes_total",
 	}
 	var got []string
 	for _, m := range regexp.MustCompile(`(?m)^# TYPE (inos_\w+) `).FindAllSubmatch(b, -1) {
