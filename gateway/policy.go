@@ -63,8 +63,8 @@ func (c *caller) request(action auth.Action, object auth.Object, resource string
 // may asks the policy whether c may do something, and returns who he is. What
 // only somebody may read is kept out of shared caches.
 func (g *Gateway) may(c *caller, action auth.Action, object auth.Object, resource string) (auth.Identity, error) {
-	if action == auth.ActionRead && !g.policy.Asks(action, c.doors) {
-		return auth.Identity{}, g.policy.Check(&auth.Request{Action: action, Doors: c.doors, Resource: resource}, c.w.start)
+	if action == auth.ActionRead && g.policy.OpenRead(c.doors) {
+		return auth.Identity{}, nil
 	}
 	now := time.Now()
 	req, err := c.request(action, object, resource)
@@ -84,8 +84,8 @@ func (g *Gateway) mayRead(w *recorder, r *http.Request) error {
 	if w.proxy {
 		doors |= auth.DoorProxy
 	}
-	if !g.policy.Asks(auth.ActionRead, doors) {
-		return g.policy.Check(&auth.Request{Action: auth.ActionRead, Doors: doors, Resource: r.URL.Path}, w.start)
+	if g.policy.OpenRead(doors) {
+		return nil
 	}
 	_, err := g.may(newCaller(w, r, auth.DoorHTTP), auth.ActionRead, auth.ObjectNone, r.URL.Path)
 	return err
@@ -174,7 +174,7 @@ func (g *Gateway) callerOf(ctx context.Context) (rpc.Caller, error) {
 // Admits is nil if the sender of a request may do an action at the admin
 // listener, which is not the gateway's own.
 func (g *Gateway) Admits(r *http.Request, action auth.Action) error {
-	w := &recorder{g: g, start: time.Now()}
+	w := &recorder{g: g}
 	c := newCaller(w, r, auth.DoorAdmin)
 	_, err := g.may(c, action, auth.ObjectNone, r.URL.Path)
 	return err

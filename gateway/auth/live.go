@@ -28,14 +28,19 @@ type PolicyConfig struct {
 // a line for every denial, and for every action other than read that was
 // allowed. Its methods may be called at the same time.
 type Policy struct {
-	path  string
-	log   *slog.Logger
-	rules atomic.Pointer[Rules]
-	audit *audit // nil: no record
-	// decisions by action and effect: 1 is allow
-	decisions [numActions][2]prometheus.Counter
-	read      fileState // of the rules in force; Run's after OpenPolicy
+	path      string
+	log       *slog.Logger
+	rules     atomic.Pointer[Rules]
+	audit     *audit                            // nil: no record
+	decisions [numActions][2]prometheus.Counter // by action, and denied or allowed
+	read      fileState                         // of the rules in force; Run's after OpenPolicy
 }
+
+// The second index of decisions.
+const (
+	refused = 0
+	allowed = 1
+)
 
 // fileState changes when a file does.
 type fileState struct {
@@ -70,7 +75,7 @@ func OpenPolicy(cfg PolicyConfig) (*Policy, error) {
 func (p *Policy) count(r prometheus.Registerer) error {
 	decisions := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "inos_policy_decisions_total", Help: "Decisions of the policy, by action and effect."}, []string{"action", "effect"})
 	for a := range Action(numActions) {
-		p.decisions[a] = [2]prometheus.Counter{decisions.WithLabelValues(a.String(), "deny"), decisions.WithLabelValues(a.String(), "allow")}
+		p.decisions[a] = [2]prometheus.Counter{refused: decisions.WithLabelValues(a.String(), "deny"), allowed: decisions.WithLabelValues(a.String(), "allow")}
 	}
 	dropped := prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "inos_audit_dropped_total", Help: "Audit records that were not written."}, func() float64 {
 		if p.audit == nil {
@@ -90,8 +95,15 @@ func (p *Policy) count(r prometheus.Registerer) error {
 // Decide says what the rules in force say, and keeps no record of it.
 func (p *Policy) Decide(req *Request, now time.Time) Decision { return p.rules.Load().Decide(req, now) }
 
-// Asks is that of the rules in force.
-func (p *Policy) Asks(action Action, doors Door) bool { return p.rules.Load().Asks(action, doors) }
+// OpenRead reports whether everybody may read who comes in by some doors, and
+// counts a read if so. It is what a read by a stranger costs.
+func (p *Policy) OpenRead(doors Door) bool {
+	open := p.rules.Load().Open(ActionRead, doors)
+	if open {
+		p.decisions[ActionRead][allowed].Inc()
+	}
+	return open
+}
 
 // Check decides about a request and records it: nil, ErrUnauthenticated or
 // ErrForbidden.
@@ -112,9 +124,9 @@ func (p *Policy) Refuse(req *Request, now time.Time, err error) error {
 }
 
 func (p *Policy) record(req *Request, d Decision, now time.Time) {
-	effect, action := 0, req.Action
+	effect, action := refused, req.Action
 	if d.Allow {
-		effect = 1
+		effect = allowed
 	}
 	if action >= numActions {
 		action = 0

@@ -124,14 +124,14 @@ func (r *Rules) Decide(req *Request, now time.Time) Decision {
 	return denied
 }
 
-// Asks reports whether a decision depends on who sends the request, where from
-// or about what. If not, a Request with Action and Doors alone is enough.
-func (r *Rules) Asks(action Action, doors Door) bool {
+// Open reports whether everybody may do an action who comes in by some doors:
+// then there is no need to know more of a request.
+func (r *Rules) Open(action Action, doors Door) bool {
 	if action >= numActions || doors >= 1<<numDoors {
 		return false
 	}
 	rules := r.table[action][doors]
-	return len(rules) > 0 && !rules[0].unconditional
+	return len(rules) > 0 && rules[0].unconditional && rules[0].decision.Allow
 }
 
 func (c *compiled) fits(req *Request) bool {
