@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -335,6 +336,38 @@ func TestTorn(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+	}
+}
+
+// TestDiskFails: an event that cannot be written has not happened.
+func TestDiskFails(t *testing.T) {
+	b := open(t, Config{})
+	s := subscribe(t, b, Query{From: 1})
+	publish(t, b, ann, "x", "app:draw:v1:requested", "")
+	good := b.journal.segments[0].f
+	bad, err := os.Open(good.Name()) // only to read
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.journal.segments[0].f = bad
+	if _, err := b.Publish(ann, []Event{{ID: "x", Name: mustName(t, "app:draw:v1:failed")}}); err == nil {
+		t.Error("published without a journal")
+	}
+	if got := read(t, s); got != "x requested" {
+		t.Errorf("%s", got)
+	}
+	b.journal.segments[0].f = good
+	if err := bad.Close(); err != nil {
+		t.Error(err)
+	}
+	if p := publish(t, b, ann, "x", "app:draw:v1:processing", ""); p.Again {
+		t.Errorf("%+v", p)
+	}
+	if got := read(t, s); got != "x processing" {
+		t.Errorf("%s", got)
+	}
+	if err := diskError(&os.PathError{Op: "write", Err: syscall.ENOSPC}); !errors.Is(err, cas.ErrNoSpace) {
+		t.Error(err)
 	}
 }
 

@@ -13,7 +13,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
+
+	"inos.dev/edge/cas"
 )
 
 // journal is a ring of files with records in the order of their numbers:
@@ -186,15 +189,23 @@ func openSegment(path string, first uint64, last *uint64, f func(*Event)) (s *se
 func (j *journal) append(data []byte, first uint64, count int) (dropped uint64, err error) {
 	s, err := j.room(first, int64(len(data)), count)
 	if err != nil {
-		return 0, fmt.Errorf("event journal: %w", err)
+		return 0, diskError(err)
 	}
 	if _, err := s.f.WriteAt(data, s.size); err != nil {
-		return 0, errors.Join(fmt.Errorf("event journal: %w", err), s.f.Truncate(s.size))
+		return 0, errors.Join(diskError(err), s.f.Truncate(s.size))
 	}
 	s.size += int64(len(data))
 	s.count += count
 	s.dirty = true
 	return j.trim(), nil
+}
+
+// diskError gives a full disk its sentinel.
+func diskError(err error) error {
+	if errors.Is(err, syscall.ENOSPC) {
+		return fmt.Errorf("event journal: %w: %w", cas.ErrNoSpace, err)
+	}
+	return fmt.Errorf("event journal: %w", err)
 }
 
 // room is the segment for the next records: the last one, unless they make it

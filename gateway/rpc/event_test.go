@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
 
 	"inos.dev/edge/cas"
 	"inos.dev/edge/gateway/auth"
@@ -378,4 +379,39 @@ func TestHandleStream(t *testing.T) {
 			t.Errorf("%s: %v", what, stream.Err())
 		}
 	}
+}
+
+// FuzzDecodeEvents: no message breaks a decoder, and what it lets through has
+// its limits and no token.
+func FuzzDecodeEvents(f *testing.F) {
+	for _, m := range []proto.Message{
+		&eventv1.PublishRequest{Envelopes: []*eventv1.Envelope{tokened(envelope("x", "app:draw:v1:requested", "{}"), &eventv1.Metadata{
+			UserId: "ann", SecurityToken: "secret", TraceContext: map[string]string{"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"},
+		})}},
+		&eventv1.SubscribeRequest{FromSequence: 1, Filters: []*eventv1.Filter{{Service: "app", States: []string{"failed"}, Hash: cas.Sum(nil).String()}}},
+	} {
+		data, err := proto.Marshal(m)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var publish eventv1.PublishRequest
+		if proto.Unmarshal(data, &publish) == nil {
+			events, token, err := decodePublish(&publish)
+			if err == nil && (len(events) == 0 || len(events) > event.MaxBatch) {
+				t.Errorf("%d events", len(events))
+			}
+			if len(token) > 16 && bytes.Contains(fmt.Append(nil, events), []byte(token.Reveal())) && err == nil && strings.Count(publish.String(), token.Reveal()) == 1 {
+				t.Error("the token is in the events")
+			}
+		}
+		var subscribe eventv1.SubscribeRequest
+		if proto.Unmarshal(data, &subscribe) == nil {
+			if q, err := decodeSubscribe(&subscribe); err == nil && len(q.Filters) > event.MaxFilters {
+				t.Errorf("%d filters", len(q.Filters))
+			}
+		}
+	})
 }
