@@ -33,7 +33,7 @@ type accountFlags struct {
 	MaxRF        int      `name:"max-rf" help:"Most replicas of a hot chunk where its policy says nothing." default:"16"`
 
 	Credits        bool     `help:"Charge every byte that leaves to somebody." default:"true" negatable:""`
-	PriceRetrieval amount   `help:"Credits for reading a GiB." default:"1"`
+	PriceRetrieval amount   `help:"Credits for reading a GiB; 0 counts and costs nothing." default:"1"`
 	PriceRetention amount   `help:"Credits for keeping a GiB for an hour, where a pledge has no price cap." default:"0.001"`
 	Lease          byteSize `help:"Bytes that are reserved from a payer before they are charged, at least: what a crash leaves in doubt." default:"64MiB"`
 	Epoch          duration `help:"How often the holders of a pledge are paid." default:"10m"`
@@ -47,6 +47,15 @@ func (f *accountFlags) validate() error {
 		if err := credit.Price(price).Validate(); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
+	}
+	if f.PriceRetention == 0 {
+		return errors.New("--price-retention 0: a pledge needs a price; 0.000001 is the least")
+	}
+	if f.Lease < 1<<20 {
+		return errors.New("--lease: at least 1MiB, which is what the largest chunk needs")
+	}
+	if e := time.Duration(f.Epoch); e < time.Second || e > 24*time.Hour || e%time.Second != 0 {
+		return fmt.Errorf("--epoch %v: choose whole seconds, 1s to 24h", e)
 	}
 	return nil
 }
@@ -114,7 +123,7 @@ func (n *node) openBooks(ctx context.Context) (err error) {
 		share = redis
 	}
 	n.books, err = books.New(ctx, books.Config{
-		Ledger: n.ledger, Key: n.key.Public(), Retrieval: credit.Price(n.cfg.PriceRetrieval), Share: share,
+		Ledger: n.ledger, Key: n.key.Public(), Retrieval: credit.Price(n.cfg.PriceRetrieval), Free: n.cfg.PriceRetrieval == 0, Share: share,
 		Operators: []string{auth.OperatorSubject}, Lease: int64(n.cfg.Lease), Registry: n.registry, Logger: n.log,
 	})
 	if err != nil {

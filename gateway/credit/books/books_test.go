@@ -39,7 +39,7 @@ func TestConfig(t *testing.T) {
 	l := newMemLedger()
 	for name, cfg := range map[string]Config{
 		"no ledger": {Key: key(1)}, "no key": {Ledger: l}, "negative": {Ledger: l, Key: key(1), Lease: -1},
-		"price": {Ledger: l, Key: key(1), Retrieval: -1}, "huge": {Ledger: l, Key: key(1), Float: 1 << 60},
+		"price": {Ledger: l, Key: key(1), Retrieval: -1}, "free": {Ledger: l, Key: key(1), Retrieval: 1, Free: true}, "huge": {Ledger: l, Key: key(1), Float: 1 << 60},
 	} {
 		if _, err := New(t.Context(), cfg); err == nil {
 			t.Errorf("%s: no error", name)

@@ -33,8 +33,10 @@ type Config struct {
 	// Key of the node: it earns on credit.Node of it, and credit.House of it
 	// pays when nobody else does. Required.
 	Key mesh.Key
-	// Retrieval is what 2³⁰ bytes cost. Default: one credit.
+	// Retrieval is what 2³⁰ bytes cost. Default: one credit. Free says that 0
+	// is meant: bytes are counted and cost nothing.
 	Retrieval credit.Price
+	Free      bool
 	// Share connects the books of several gateways. Default: nil, the books of
 	// this node are all there are.
 	Share Share
@@ -78,6 +80,9 @@ func (c Config) validate() error {
 	if c.Lease > maxHouseLease || c.MaxLease > maxHouseLease || c.Float > maxHouseLease || c.Unbooked > maxHouseLease {
 		return fmt.Errorf("books: a limit of more than %d bytes", int64(maxHouseLease))
 	}
+	if c.Free && c.Retrieval != 0 {
+		return errors.New("books: Retrieval has a price and is Free")
+	}
 	if err := c.Retrieval.Validate(); err != nil {
 		return fmt.Errorf("books: Retrieval: %w", err)
 	}
@@ -85,7 +90,9 @@ func (c Config) validate() error {
 }
 
 func (c Config) withDefaults() Config {
-	fill(&c.Retrieval, credit.Price(credit.Credit))
+	if !c.Free {
+		fill(&c.Retrieval, credit.Price(credit.Credit))
+	}
 	fill(&c.Window, 250*time.Millisecond)
 	fill(&c.Lease, 64<<20)
 	fill(&c.MaxLease, max(4<<30, c.Lease))

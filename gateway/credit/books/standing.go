@@ -48,7 +48,7 @@ func stand(v view, unknown credit.Amount) (standing int32, onHouse bool) {
 // of other gateways are used up.
 func afford(v view, price credit.Price) int64 {
 	left := sum(v.local, v.terms.Debt)
-	if v.others == nil {
+	if v.others == nil || price == 0 {
 		return math.MaxInt64
 	}
 	reserved, _ := price.For(v.others.Leased, 0)
