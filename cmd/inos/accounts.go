@@ -108,7 +108,7 @@ func (n *node) openBooks(ctx context.Context) (err error) {
 	if !n.cfg.Credits {
 		return nil
 	}
-	n.ledger, err = ledger.Open(ledger.Config{Dir: filepath.Join(n.cfg.Data, creditDir), Logger: n.log})
+	n.ledger, err = ledger.Open(ledger.Config{Dir: filepath.Join(n.cfg.Data, creditDir), Logger: n.log}) //nolint:contextcheck // it replays as much as a checkpoint lets it
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package credit
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -58,14 +59,17 @@ func (a Account) Subject() string {
 	return s
 }
 
+// prefixes are the kinds of accounts with a name.
+func prefixes() []string { return []string{userPrefix, nodePrefix, housePrefix, escrowPrefix} }
+
 // ParseAccount reads an account as a person types it: with its kind, or the
 // subject of a token alone. ErrAccount.
 func ParseAccount(s string) (Account, error) {
 	a := Account(s)
-	if err := a.Validate(); err == nil {
-		return a, nil
+	kind := func(prefix string) bool { return strings.HasPrefix(s, prefix) }
+	if a != Treasury && !slices.ContainsFunc(prefixes(), kind) {
+		a = User(s)
 	}
-	a = User(s)
 	return a, a.Validate()
 }
 
@@ -74,7 +78,7 @@ func (a Account) Validate() error {
 	if a == Treasury {
 		return nil
 	}
-	for _, prefix := range []string{userPrefix, nodePrefix, housePrefix, escrowPrefix} {
+	for _, prefix := range prefixes() {
 		name, ok := strings.CutPrefix(string(a), prefix)
 		if !ok {
 			continue

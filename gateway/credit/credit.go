@@ -126,29 +126,45 @@ const (
 	MaxDoc = 2 << 10
 )
 
+// moves reports whether entries of this kind move an amount.
+func (k Kind) moves() bool {
+	return k == KindGrant || k == KindServe || k == KindEscrow || k == KindRetain || k == KindRelease
+}
+
+// earns reports whether entries of this kind have somebody who earns: of an
+// attestation, whoever did in the entry that it is about.
+func (k Kind) earns() bool { return k.moves() || k == KindAttest }
+
 // Validate checks the limits of e: ErrEntry, ErrAccount.
 func (e *Entry) Validate() error {
-	moves := e.Kind == KindGrant || e.Kind == KindServe || e.Kind == KindEscrow || e.Kind == KindRetain || e.Kind == KindRelease
-	earns := moves || e.Kind == KindAttest // somebody did, in the entry that an attestation is about
+	if err := e.checkNumbers(); err != nil {
+		return err
+	}
 	switch {
-	case e.Kind < KindGrant || e.Kind > KindDoc:
-		return fmt.Errorf("%w: kind %d", ErrEntry, e.Kind)
-	case e.Amount < 0 || e.Amount > MaxAmount || !moves && e.Amount != 0:
-		return fmt.Errorf("%w: an amount of %d", ErrEntry, e.Amount)
-	case e.Bytes < 0 || e.Rest >= 1<<gib || e.Kind != KindServe && e.Rest != 0:
-		return fmt.Errorf("%w: %d bytes, rest %d", ErrEntry, e.Bytes, e.Rest)
 	case len(e.Ref) > MaxRef || !utf8.ValidString(e.Ref):
 		return fmt.Errorf("%w: its reference is longer than %d bytes, or no text", ErrEntry, MaxRef)
 	case len(e.Doc) > MaxDoc || e.Kind != KindDoc && len(e.Doc) > 0 || e.Kind == KindDoc && e.Ref == "":
 		return fmt.Errorf("%w: a document has a name and at most %d bytes", ErrEntry, MaxDoc)
-	case earns == (e.To == "") || earns && e.From == e.To:
+	case e.Kind.earns() == (e.To == "") || e.From == e.To:
 		return fmt.Errorf("%w: from %q to %q", ErrEntry, e.From, e.To)
 	}
 	if err := e.From.Validate(); err != nil {
 		return err
 	}
-	if earns {
+	if e.Kind.earns() {
 		return e.To.Validate()
+	}
+	return nil
+}
+
+func (e *Entry) checkNumbers() error {
+	switch {
+	case e.Kind < KindGrant || e.Kind > KindDoc:
+		return fmt.Errorf("%w: kind %d", ErrEntry, e.Kind)
+	case e.Amount < 0 || e.Amount > MaxAmount || !e.Kind.moves() && e.Amount != 0:
+		return fmt.Errorf("%w: an amount of %d", ErrEntry, e.Amount)
+	case e.Bytes < 0 || e.Rest >= 1<<gib || e.Kind != KindServe && e.Rest != 0:
+		return fmt.Errorf("%w: %d bytes, rest %d", ErrEntry, e.Bytes, e.Rest)
 	}
 	return nil
 }

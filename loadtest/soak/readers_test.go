@@ -149,6 +149,7 @@ type readers struct {
 }
 
 func newReaders(t *testing.T, content []published, mortal bool) *readers {
+	t.Helper()
 	r := &readers{t: t, got: map[string]*received{}, answers: make(chan struct{}, 4096), mortal: mortal}
 	for _, p := range content {
 		if r.got[p.owner] == nil {
@@ -278,8 +279,8 @@ func house(t *testing.T, states map[credit.Account]credit.State) credit.Account 
 	return ""
 }
 
-// allHashes are checked before anything is read: a wrong one would be a test
-// of nothing.
+// checkHashes looks at all hashes before anything is read: with a wrong one the
+// test would test nothing.
 func checkHashes(t *testing.T, content []published) {
 	t.Helper()
 	for _, p := range content {

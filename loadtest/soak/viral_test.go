@@ -28,6 +28,7 @@ func (n *node) hot(chunk string) (target int, reason string, ok bool) {
 
 // readEvery reads a URL at a steady pace until ctx is done.
 func readEvery(ctx context.Context, t *testing.T, url string, pace time.Duration, read *atomic.Int64) {
+	t.Helper()
 	tick := time.NewTicker(pace)
 	defer tick.Stop()
 	for {
