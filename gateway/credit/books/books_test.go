@@ -129,6 +129,40 @@ func TestSteadyLease(t *testing.T) {
 	})
 }
 
+// TestManyPayers: more charges and leases than a record holds, in one flush,
+// whether or not they fill it exactly.
+func TestManyPayers(t *testing.T) {
+	for _, lines := range []int{1, 2} {
+		l := newMemLedger()
+		b := open(t, config(l))
+		const payers = maxEntries + 3
+		for i := range payers {
+			for k := range lines {
+				line := b.Open(fmt.Sprint(i), cas.Hash{byte(i), byte(k)})
+				if err := line.Take(t.Context(), 1); err != nil {
+					t.Fatal(err)
+				}
+				line.Settle(1, 1)
+				line.Close()
+			}
+		}
+		if err := b.flush(t.Context(), time.Now(), serving); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range l.since(0) {
+			if len(r) > maxEntries {
+				t.Errorf("a record of %d entries", len(r))
+			}
+		}
+		if err := b.Close(t.Context()); err != nil { // which returns all leases at once
+			t.Fatal(err)
+		}
+		if charged, leased := l.covered(); charged != int64(lines*payers) || leased != 0 {
+			t.Errorf("%d bytes are charged, %d leased; want %d and 0", charged, leased, lines*payers)
+		}
+	}
+}
+
 // TestWait: a lease that is used up is raised at once, not after a window.
 func TestWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -91,19 +91,18 @@ func (b *Books) write(ctx context.Context, jobs []*job, now time.Time, ph phase)
 			j.putBack(0)
 			j.lines, j.bytes = nil, nil
 		}
-		for at := 0; err == nil; {
-			room := maxEntries - len(rec.entries) - 1 // one for the lease
-			n := min(room, len(j.lines)-at)
-			last := at+n == len(j.lines)
+		for at, last := 0, false; err == nil && !last; {
+			if rec.full() {
+				if err = b.commit(ctx, rec); err != nil {
+					j.putBack(at)
+				}
+				wrote, rec = true, b.begin()
+				continue
+			}
+			n := min(maxEntries-len(rec.entries)-1, len(j.lines)-at)
+			last = at+n == len(j.lines)
 			b.compose(rec, j, at, n, last, now, ph)
 			at += n
-			if last {
-				break
-			}
-			if err = b.commit(ctx, rec); err != nil {
-				j.putBack(at)
-			}
-			wrote, rec = true, b.begin()
 		}
 	}
 	if err != nil {

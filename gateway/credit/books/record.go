@@ -32,6 +32,9 @@ type part struct {
 
 func (b *Books) begin() *record { return &record{rest: b.house.rest} }
 
+// full reports whether there is no room for a line and a lease.
+func (r *record) full() bool { return len(r.entries) > maxEntries-2 }
+
 // compose adds n lines of a job, and with the last of them the payer's lease,
 // to the record.
 func (b *Books) compose(rec *record, j *job, at, n int, last bool, now time.Time, ph phase) {
