@@ -343,3 +343,27 @@ func TestTopUp(t *testing.T) {
 		told.want(t, "term opened", "term low", "dry opened", "term topped-up", "dry topped-up", "dry topped-up")
 	})
 }
+
+// TestTopUpTooLittle: with longer epochs than before, what is added may still
+// not last for one. Then nothing moves.
+func TestTopUpTooLittle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := books(t)
+		grant(t, l, alice, 100_000)
+		s := open(t, pledge.Config{Ledger: l})
+		was, err := s.Create(t.Context(), alice, "p", pledge.Request{Object: object, Bytes: gib, RF: 1, Credits: 3000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s = open(t, pledge.Config{Ledger: l, Epoch: 24 * time.Hour})
+		if _, err := s.TopUp(t.Context(), alice, "p", "key", 10); !errors.Is(err, credit.ErrUnderfunded) {
+			t.Errorf("too little: %v", err)
+		}
+		if got := balance(t, l, credit.Escrow("p")); got != was.Escrow() {
+			t.Errorf("the escrow holds %d, it held %d", got, was.Escrow())
+		}
+		if p, err := s.TopUp(t.Context(), alice, "p", "more", 30_000); err != nil || p.Escrow() != balance(t, l, credit.Escrow("p")) {
+			t.Errorf("enough: %+v, %v", p, err)
+		}
+	})
+}

@@ -180,7 +180,9 @@ func (s *Pledges) TopUp(ctx context.Context, owner credit.Account, id, key strin
 			return Pledge{}, fmt.Errorf("%w: it would end at %s, the latest is in %v", ErrRequest, p.Ends.Format(time.RFC3339), MaxTerm)
 		}
 	}
-	p = p.outlook(now, s.cfg.Epoch, s.cfg.NoticeEpochs)
+	if p = p.outlook(now, s.cfg.Epoch, s.cfg.NoticeEpochs); !p.Over.IsZero() { // epochs are longer than when it was opened
+		return Pledge{}, fmt.Errorf("%w: %s more would not last for an epoch (%v); add more", credit.ErrUnderfunded, amount, s.cfg.Epoch)
+	}
 	sum := cas.Sum([]byte(key))
 	if err := s.fund(ctx, e, prefix+id+"/top/"+hex.EncodeToString(sum[:16]), p, amount); err != nil {
 		return Pledge{}, err
