@@ -48,8 +48,6 @@ type bill struct {
 	settled  int64       // of recorder.bytes
 
 	delivery mesh.Nonce // zero: none
-	payer    credit.Account
-	object   cas.Hash
 }
 
 // openBill finds out who pays for an answer out of h, a chunk or an object,
@@ -65,15 +63,16 @@ func (g *Gateway) openBill(w *recorder, r *http.Request, h cas.Hash, whole bool)
 		owner, object = a.Payer(h, whole)
 	}
 	line := a.Books.Open(owner, object)
-	if err := line.Admit(""); err != nil {
-		err = line.Admit(g.reader(w, r)) // the owner gets another answer
-		line.Close()
-		return err
+	if line.Refused() { // the owner gets another answer: only now it matters who reads
+		if err := line.Admit(g.reader(w, r)); err != nil {
+			line.Close()
+			return err
+		}
 	}
 	w.bill.line = line
 	if a.Deliveries != nil && r.Header[deliveryHeader] != nil {
 		if nonce, err := mesh.ParseNonce(r.Header.Get(deliveryHeader)); err == nil {
-			w.bill.delivery, w.bill.payer, w.bill.object = nonce, line.Account(), object
+			w.bill.delivery = nonce
 		}
 	}
 	return nil
@@ -110,23 +109,31 @@ func (w *recorder) settleBill() {
 	b.reserved, b.settled = 0, w.bytes
 	if sent > 0 && !b.delivery.IsZero() {
 		// A delivery that is over confirms nothing; the answer goes on.
-		_ = w.g.cfg.Accounts.Deliveries.Count(b.delivery, b.payer, b.object, sent)
+		_ = w.g.cfg.Accounts.Deliveries.Count(b.delivery, b.line.Account(), b.line.Object(), sent)
 	}
+}
+
+// endBill charges what was sent. What comes then is no content (an error, a
+// listing), and the house's.
+func (w *recorder) endBill() {
+	if w.bill.line == nil {
+		return
+	}
+	w.settleBill()
+	w.bill.line.Close()
+	w.bill = bill{settled: w.bytes}
 }
 
 // closeBill charges the rest. What had no payer is the house's: errors,
 // listings, answers of the API.
 func (w *recorder) closeBill() {
+	w.endBill()
 	accounts := &w.g.cfg.Accounts
-	if accounts.Books == nil || w.bill.line == nil && w.bytes == 0 {
-		return
+	if n := w.bytes - w.bill.settled; n > 0 && accounts.Books != nil {
+		line := accounts.Books.Open("", cas.Hash{})
+		line.Settle(0, n)
+		line.Close()
 	}
-	if w.bill.line == nil {
-		w.bill.line = accounts.Books.Open("", cas.Hash{})
-	}
-	w.settleBill()
-	w.bill.line.Close()
-	w.bill.line = nil
 }
 
 // heat counts bytes of a chunk that were sent, decoded or not.

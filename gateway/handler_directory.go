@@ -136,6 +136,7 @@ func (g *Gateway) sendListing(w *recorder, r *http.Request, at cas.Hash, page *l
 	}
 	header.Set("Content-Type", mediaType)
 	setLength(header, int64(body.Len()))
+	w.endBill()
 	w.extend(int64(body.Len()))
 	w.WriteHeader(http.StatusOK)
 	if r.Method != http.MethodHead {

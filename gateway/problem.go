@@ -176,6 +176,9 @@ func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, h cas.Hash, err e
 	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
 		panic(http.ErrAbortHandler) // the client is gone
 	}
+	if rec, ok := w.(*recorder); ok {
+		rec.endBill()
+	}
 	p, retry := problemOf(err, h)
 	if p.Status >= 500 && p.Status != http.StatusInsufficientStorage && p.Status != http.StatusGatewayTimeout && !errors.Is(err, credit.ErrOutOfCredit) {
 		g.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "error", err)

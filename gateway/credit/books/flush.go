@@ -222,6 +222,7 @@ func (p *payer) restand(b *Books) {
 	}
 	standing, onHouse := stand(p.view(), b.unknown)
 	p.onHouse = onHouse
+	p.housed.Store(onHouse)
 	p.standing.Store(standing)
 }
 

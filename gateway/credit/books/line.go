@@ -77,16 +77,25 @@ func (b *Books) Open(owner string, object cas.Hash) *Line {
 // Close ends the use of l. Everything taken must have been settled.
 func (l *Line) Close() { l.refs.Add(-1) }
 
-// Account is whose lease the line uses.
-func (l *Line) Account() credit.Account { return l.payer.account }
+// Account is who is charged for what is sent now: the owner, or the house for
+// one who is beyond his limit. The next record may see it otherwise.
+func (l *Line) Account() credit.Account {
+	if l.payer.housed.Load() {
+		return l.payer.books.house.account
+	}
+	return l.payer.account
+}
 
 // Object is the object that the line is for; the zero Hash is none.
 func (l *Line) Object() cas.Hash { return l.object }
 
+// Refused reports whether Admit has an error for everybody.
+func (l *Line) Refused() bool { return l.payer.standing.Load() >= standingRefused }
+
 // Admit says whether a reader, the subject of a token or "", may be served on
 // the line's account: nil, or *OutOfCreditError. It looks into memory alone.
 func (l *Line) Admit(reader string) error {
-	if l.payer.standing.Load() < standingRefused {
+	if !l.Refused() {
 		return nil
 	}
 	return l.payer.refuse(reader)

@@ -69,6 +69,7 @@ type payer struct {
 
 	free     pool         // of the lease and of what is borrowed: neither reserved nor sent
 	standing atomic.Int32 // see standing
+	housed   atomic.Bool  // as book.onHouse
 	leased   atomic.Bool  // there is a lease
 	borrowed atomic.Int64 // from the float, and not repaid
 	waiting  atomic.Int64 // bytes that takers wait for
