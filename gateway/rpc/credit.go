@@ -132,7 +132,7 @@ func (s *creditService) GetStatement(ctx context.Context, req *creditv1.GetState
 	}
 	resp := &creditv1.GetStatementResponse{
 		Account: string(name), NextPageToken: string(next),
-		AttestedBytes: b.Local.Attested, UnattestedBytes: b.Local.Served - b.Local.Attested,
+		AttestedBytes: b.Local.Attested, UnattestedBytes: max(0, b.Local.Served-b.Local.Attested), // a receipt can come before the charge
 	}
 	for i := range lines {
 		resp.Lines = append(resp.Lines, encodeLine(&lines[i]))

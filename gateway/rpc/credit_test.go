@@ -415,7 +415,7 @@ func TestReceipts(t *testing.T) {
 		}
 	}
 	s, err := b.as("ann").GetStatement(ctx, &creditv1.GetStatementRequest{})
-	check(t, "GetStatement", err, words(len(s.GetLines()), s.GetLines()[0].GetKind(), s.GetLines()[0].GetBytes(), s.GetAttestedBytes()), "1 ENTRY_KIND_ATTEST 900 900")
+	check(t, "GetStatement", err, words(len(s.GetLines()), s.GetLines()[0].GetKind(), s.GetLines()[0].GetBytes(), s.GetAttestedBytes(), s.GetUnattestedBytes()), "1 ENTRY_KIND_ATTEST 900 900 0")
 
 	message.Bytes++
 	_, err = reader.SubmitReceipt(ctx, &creditv1.SubmitReceiptRequest{Receipt: message})
