@@ -96,7 +96,7 @@ func TestWithLedger(t *testing.T) {
 			line.Close()
 			sent += 9_000
 		}
-		time.Sleep(20 * time.Millisecond)
+		<-time.After(20 * time.Millisecond) // the reader's pace: no condition is awaited
 	}
 	all := func() bool {
 		rich, errRich := l.State(t.Context(), credit.User("rich"))
