@@ -160,14 +160,16 @@ func (s *eventService) Handle(ctx context.Context, req *eventv1.HandleRequest, s
 const messageOverhead = 4 << 10
 
 // pump sends one message after the other until something ends the stream, and
-// a keep-alive when next has had none for a while. Before each of these it
-// asks whether the caller still may: rules change, and tokens expire.
+// a keep-alive once in KeepAlive, however much there is to send. Before each of
+// these it asks whether the caller still may: rules change, and tokens expire.
 func (s *eventService) pump(ctx context.Context, action auth.Action, procedure string, next func(context.Context) error, alive func() error) error {
 	for {
 		until, cancel := context.WithTimeout(ctx, s.KeepAlive)
 		err := error(nil)
 		for err == nil {
-			err = next(until)
+			if err = next(until); err == nil {
+				err = until.Err() // whoever is behind never waits
+			}
 		}
 		cancel()
 		switch {

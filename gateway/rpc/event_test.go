@@ -3,7 +3,9 @@ package rpc
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -11,6 +13,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"connectrpc.com/connect"
@@ -331,6 +334,31 @@ func TestSubscribe(t *testing.T) {
 }
 
 // TestHandleStream: a client offers, gets one operation, and ends it.
+// TestPumpAsks: who has no rights any longer is cut off also while there is
+// always something to send.
+func TestPumpAsks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		left := 2
+		s := &eventService{Events: Events{KeepAlive: time.Second, Again: func(context.Context, auth.Action, string) error {
+			if left--; left < 0 {
+				return auth.ErrForbidden
+			}
+			return nil
+		}}}
+		began, alive := time.Now(), 0
+		err := s.pump(t.Context(), auth.ActionRead, "", func(context.Context) error {
+			time.Sleep(time.Millisecond)
+			if time.Since(began) > time.Minute {
+				return io.EOF
+			}
+			return nil
+		}, func() error { alive++; return nil })
+		if took := time.Since(began); !errors.Is(err, auth.ErrForbidden) || alive != 2 || took > 4*time.Second {
+			t.Errorf("%v after %v and %d keep-alives", err, took, alive)
+		}
+	})
+}
+
 func TestHandleStream(t *testing.T) {
 	n := serveEvents(t)
 	stream, err := n.as("bob").Handle(t.Context(), &eventv1.HandleRequest{Operations: []string{"app:draw"}})
