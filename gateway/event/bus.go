@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -233,6 +234,7 @@ func (b *Bus) publishLocked(p Publisher, events []Event) ([]Published, error) {
 		changed := operation{}
 		if o != nil {
 			changed = *o
+			e.handled = e.handled || e.Name.State == Processing && o.worker != nil
 		}
 		changed.advance(e)
 		fresh[e.ID] = &changed
@@ -316,6 +318,9 @@ func (b *Bus) forgetLocked(dropped uint64) {
 			delete(b.operations, id)
 		}
 	}
+	for _, r := range b.routes {
+		r.waiting = slices.DeleteFunc(r.waiting, func(id string) bool { return b.operations[id] == nil })
+	}
 }
 
 func (b *Bus) broadcastLocked() {
@@ -326,7 +331,7 @@ func (b *Bus) broadcastLocked() {
 // Emit publishes an event of the node itself. name is one of the table, payload
 // of the type that the table says, id that of the operation, or "" for a new
 // one; subject is whom it concerns, or "". The same event is published once. An
-// id may be any text: one that could not be a client's becomes its hash.
+// id may be any text: one that could be a client's, or is none, becomes its hash.
 func (b *Bus) Emit(name, id, subject string, payload any) error {
 	n, err := ParseName(name)
 	if err != nil {
@@ -336,8 +341,8 @@ func (b *Bus) Emit(name, id, subject string, payload any) error {
 	if err != nil {
 		return err
 	}
-	if id != "" && !visible(id, MaxID) {
-		id = cas.Sum([]byte(id)).String()
+	if id != "" && (!visible(id, MaxID) || !strings.Contains(id, nodesOwn)) {
+		id = "node" + nodesOwn + cas.Sum([]byte(id)).String()
 	}
 	_, err = b.Publish(Publisher{node: true}, []Event{{ID: id, Name: n, User: subject, Payload: data}})
 	return err

@@ -127,15 +127,25 @@ func TestEmit(t *testing.T) {
 	s := subscribe(t, b, Query{Subject: "ann"})
 	long := strings.Repeat("ä ", MaxID)
 	for range 2 {
-		for _, id := range []string{"short", long, long + "er"} {
+		for _, id := range []string{"short/1", long, long + "er"} {
 			if err := b.Emit(PublishObjectCompleted, id, "ann", ObjectPublished{Hash: "x"}); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	want := "short completed " + cas.Sum([]byte(long)).String() + " completed " + cas.Sum([]byte(long+"er")).String() + " completed"
+	want := "short/1 completed node/" + cas.Sum([]byte(long)).String() + " completed node/" + cas.Sum([]byte(long+"er")).String() + " completed"
 	if got := read(t, s); got != want {
 		t.Errorf("%s; want %s", got, want)
+	}
+	// Nobody can take an id away from the node, one that can be foreseen either.
+	for _, id := range []string{"short/2", "2"} {
+		_, err := b.Publish(ann, []Event{{ID: id, Name: mustName(t, "app:draw:v1:completed")}})
+		if (err == nil) == strings.Contains(id, "/") {
+			t.Errorf("a client publishes under the id %s: %v", id, err)
+		}
+		if err := b.Emit(PublishObjectCompleted, id, "ann", ObjectPublished{Hash: "x"}); err != nil {
+			t.Error(err)
+		}
 	}
 	for name, err := range map[string]error{
 		"no name":       b.Emit("publish", "", "", nil),
@@ -156,7 +166,7 @@ func TestFilters(t *testing.T) {
 	publish(t, b, bob, "2", "app:paint:v1:requested", "")
 	publish(t, b, bob, "3", "other:draw:v1:completed", "")
 	publish(t, b, root, "4", "storage:replicate_chunk:v1:requested", "")
-	if err := b.Emit(GrantCreditsCompleted, "5", "ann", CreditsGranted{Account: "user:ann"}); err != nil {
+	if err := b.Emit(GrantCreditsCompleted, "n/5", "ann", CreditsGranted{Account: "user:ann"}); err != nil {
 		t.Fatal(err)
 	}
 	publish(t, b, ann, "1", "app:draw:v1:processing", "")
@@ -165,14 +175,14 @@ func TestFilters(t *testing.T) {
 		want string
 	}{
 		"all, anonymous":   {Query{}, "1 requested 2 requested 3 completed 4 requested 1 processing"},
-		"all, ann":         {Query{Subject: "ann"}, "1 requested 2 requested 3 completed 4 requested 5 completed 1 processing"},
-		"all, root":        {Query{Subject: "root", Admin: true}, "1 requested 2 requested 3 completed 4 requested 5 completed 1 processing"},
+		"all, ann":         {Query{Subject: "ann"}, "1 requested 2 requested 3 completed 4 requested n/5 completed 1 processing"},
+		"all, root":        {Query{Subject: "root", Admin: true}, "1 requested 2 requested 3 completed 4 requested n/5 completed 1 processing"},
 		"a service":        {Query{Filters: []Filter{{Service: "app"}}}, "1 requested 2 requested 1 processing"},
 		"an action":        {Query{Filters: []Filter{{Action: "draw"}}}, "1 requested 3 completed 1 processing"},
 		"both":             {Query{Filters: []Filter{{Service: "app", Action: "draw"}}}, "1 requested 1 processing"},
 		"either":           {Query{Filters: []Filter{{Action: "paint"}, {Service: "other"}}}, "2 requested 3 completed"},
 		"states":           {Query{Filters: []Filter{{States: []State{Processing, Completed}}}}, "3 completed 1 processing"},
-		"own":              {Query{Subject: "ann", Filters: []Filter{{Own: true}}}, "1 requested 5 completed 1 processing"},
+		"own":              {Query{Subject: "ann", Filters: []Filter{{Own: true}}}, "1 requested n/5 completed 1 processing"},
 		"own, with others": {Query{Subject: "bob", Filters: []Filter{{Own: true, Service: "app"}}}, "2 requested"},
 		"a hash":           {Query{Filters: []Filter{{Hash: h}}}, "1 requested"},
 		"private":          {Query{Subject: "bob", Filters: []Filter{{Service: "credit"}}}, ""},

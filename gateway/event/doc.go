@@ -6,7 +6,8 @@
 //
 // with the states requested, processing, completed and failed, and its id is
 // the operation's: all states of one have the same, so that id and name
-// together are one event, which is published once however often it is sent.
+// together are one event, which is published once however often it is sent. An
+// id with a / is the node's own.
 // An operation goes
 //
 //	requested → processing → completed or failed

@@ -62,6 +62,10 @@ const (
 	maxSubject = 256
 )
 
+// nodesOwn is in the ids of the node's own operations, which can be foreseen,
+// and in no client's: whoever takes such an id first would silence the node.
+const nodesOwn = "/"
+
 // Publisher is who publishes, by a verified token.
 type Publisher struct {
 	Subject string
@@ -77,8 +81,8 @@ func (e *Event) accept(p Publisher) error {
 	switch {
 	case e.ID == "":
 		e.ID = rand.Text()
-	case !visible(e.ID, MaxID):
-		return fmt.Errorf("%w: an id has 1 to %d printable ASCII characters without spaces", ErrEvent, MaxID)
+	case !visible(e.ID, MaxID), !p.node && strings.Contains(e.ID, nodesOwn):
+		return fmt.Errorf("%w: an id has 1 to %d printable ASCII characters without spaces and %s", ErrEvent, MaxID, nodesOwn)
 	}
 	switch {
 	case len(e.Payload) > MaxPayload:

@@ -3,6 +3,7 @@ package event
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -174,10 +175,21 @@ func TestInterrupted(t *testing.T) {
 	}
 	publish(t, b, ann, "own", "app:fill:v1:requested", "")
 	publish(t, b, ann, "own", "app:fill:v1:processing", "")
+	f, err := b.Offer("bob", bob, []string{"app:paint"}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	publish(t, b, ann, "z", "app:paint:v1:requested", "")
+	if _, err := f.Next(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, b, bob, "z", "app:paint:v1:processing", "")
 	b2 := open(t, Config{Dir: dir}) // as a process that comes after a kill
 	run(t, b2)
-	if got := history(t, subscribe(t, b2, Query{From: 1}), "y"); got != `requested, processing, failed {"error":"interrupted: the node was started anew"}` {
-		t.Error(got)
+	for _, id := range []string{"y", "z"} {
+		if got := history(t, subscribe(t, b2, Query{From: 1, Admin: true}), id); got != `requested, processing, failed {"error":"interrupted: the node was started anew"}` {
+			t.Errorf("%s: %s", id, got)
+		}
 	}
 	publish(t, b2, ann, "own", "app:fill:v1:completed", "") // nobody's but its publisher's
 }
@@ -255,6 +267,25 @@ func TestOffer(t *testing.T) {
 	b.Drain()
 	if _, err := third.Next(t.Context()); !errors.Is(err, ErrClosed) {
 		t.Error(err)
+	}
+}
+
+// TestWaiting: what nobody takes is forgotten with its event.
+func TestWaiting(t *testing.T) {
+	b := open(t, Config{MaxEvents: 160})
+	f, err := b.Offer("bob", bob, []string{"app:draw"}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for i := range 1000 {
+		publish(t, b, ann, fmt.Sprint(i), "app:draw:v1:requested", "")
+	}
+	if n := len(b.routes["app:draw"].waiting); n == 0 || n > 160 {
+		t.Errorf("%d operations wait, of 160 events that are kept", n)
+	}
+	if e, err := f.Next(t.Context()); err != nil || e.Sequence != b.journal.kept {
+		t.Errorf("%+v, %v; want the oldest that is kept", e, err)
 	}
 }
 

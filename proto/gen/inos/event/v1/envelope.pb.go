@@ -27,7 +27,7 @@ type Envelope struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Names the operation that the event is about: all its states carry the same
 	// id, so that (id, event_type) names the event. At most 128 printable ASCII
-	// characters without spaces. The node makes one up if it is empty.
+	// characters without spaces and /. The node makes one up if it is empty.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// "{service}:{action}:v{version}:{state}", such as
 	// "storage:replicate_chunk:v1:requested". States are requested, processing,

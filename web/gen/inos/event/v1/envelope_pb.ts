@@ -22,7 +22,7 @@ export type Envelope = Message<"inos.event.v1.Envelope"> & {
   /**
    * Names the operation that the event is about: all its states carry the same
    * id, so that (id, event_type) names the event. At most 128 printable ASCII
-   * characters without spaces. The node makes one up if it is empty.
+   * characters without spaces and /. The node makes one up if it is empty.
    *
    * @generated from field: string id = 1;
    */
