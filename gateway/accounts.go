@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"inos.dev/edge/cas"
 	"inos.dev/edge/gateway/auth"
@@ -94,8 +95,15 @@ func (w *recorder) reserve(ctx context.Context, n int64) error {
 		return nil
 	}
 	w.settleBill()
+	throttled := w.bill.line.Throttled()
+	if throttled { // nothing is written meanwhile, and HTTP/2 would end the stream
+		_ = w.control().SetWriteDeadline(time.Time{}) // as in extend
+	}
 	if err := w.bill.line.Take(ctx, n); err != nil {
 		return err
+	}
+	if throttled {
+		w.extend(n)
 	}
 	w.bill.reserved = n
 	return nil

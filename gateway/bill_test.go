@@ -1,7 +1,9 @@
 package gateway
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -59,7 +61,7 @@ func openBilled(t *testing.T) *billed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.Gateway = &Gateway{cfg: Config{Auth: verifier, Accounts: Accounts{
+	b.Gateway = &Gateway{cfg: Config{Auth: verifier, MinRate: 16 << 10, Accounts: Accounts{
 		Books: b.books, Deliveries: b, Payer: func(cas.Hash, bool) (string, cas.Hash) { return "alice", cas.Hash{1} },
 	}}}
 	return b
@@ -157,5 +159,89 @@ func TestRefusedOnce(t *testing.T) {
 		if f.GetName() == "inos_credit_refused_total" && f.GetMetric()[0].GetCounter().GetValue() != 1 {
 			t.Errorf("%v refused", f.GetMetric()[0].GetCounter().GetValue())
 		}
+	}
+}
+
+// writeDeadlines is a ResponseWriter that knows its write deadline.
+type writeDeadlines struct {
+	http.ResponseWriter
+	set []time.Time
+}
+
+func (d *writeDeadlines) SetWriteDeadline(t time.Time) error {
+	d.set = append(d.set, t)
+	return nil
+}
+
+// TestThrottledDeadline: who waits because of his publisher's credits is not
+// cut off for that: the deadline begins when he may be served.
+func TestThrottledDeadline(t *testing.T) {
+	b := openBilled(t)
+	throttle := credit.Throttle
+	if err := b.books.SetTerms(t.Context(), credit.User("alice"), &throttle, nil); err != nil {
+		t.Fatal(err)
+	}
+	keep := b.books.Open("alice", cas.Hash{1})
+	defer keep.Close()
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- b.books.Run(ctx) }()
+	defer func() {
+		stop()
+		if err := errors.Join(<-done, b.books.Close(t.Context())); err != nil {
+			t.Error(err)
+		}
+	}()
+	for late := time.Now().Add(10 * time.Second); !keep.Throttled(); time.Sleep(time.Millisecond) {
+		if time.Now().After(late) {
+			t.Fatal("alice is not throttled")
+		}
+	}
+	d := &writeDeadlines{ResponseWriter: httptest.NewRecorder()}
+	w := &recorder{g: b.Gateway, ResponseWriter: d, start: time.Now()}
+	r := httptest.NewRequest(http.MethodGet, "/object/x", http.NoBody)
+	if err := b.openBill(w, r, cas.Hash{1}, true); err != nil {
+		t.Fatal(err)
+	}
+	defer w.closeBill()
+	for range 2 { // the first is the burst, the second waits
+		before := time.Now()
+		if err := w.reserve(t.Context(), 700<<10); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(d.set); n < 2 || !d.set[n-2].IsZero() || d.set[n-1].Before(before) {
+			t.Errorf("the deadlines were %v", d.set)
+		}
+	}
+}
+
+// activeWhen notes how many requests are active when one is logged.
+type activeWhen struct {
+	slog.Handler
+	active func() int64
+	saw    []int64
+}
+
+func (a *activeWhen) Enabled(context.Context, slog.Level) bool { return true }
+
+func (a *activeWhen) Handle(context.Context, slog.Record) error {
+	a.saw = append(a.saw, a.active())
+	return nil
+}
+
+// TestActiveUntilCharged: who waits until no request is active finds all of
+// them charged.
+func TestActiveUntilCharged(t *testing.T) {
+	b := openBilled(t)
+	m, err := newMetrics(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := &activeWhen{Handler: slog.DiscardHandler, active: b.Active}
+	b.metrics, b.log, b.cfg.AccessLog = m, slog.New(slog.DiscardHandler), slog.New(log)
+	answer := httptest.NewRecorder()
+	b.serveHTTP(answer, httptest.NewRequest(http.MethodGet, "/x", http.NoBody), false) // MaxRequests is 0
+	if answer.Code != http.StatusTooManyRequests || len(log.saw) != 1 || log.saw[0] != 1 || b.Active() != 0 {
+		t.Errorf("status %d; active while it is charged %v, afterwards %d", answer.Code, log.saw, b.Active())
 	}
 }

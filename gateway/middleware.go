@@ -26,13 +26,13 @@ func (g *Gateway) Handler(proxy bool) http.Handler {
 // quota, route.
 func (g *Gateway) serveHTTP(rw http.ResponseWriter, r *http.Request, proxy bool) {
 	w := &recorder{ResponseWriter: rw, g: g, start: time.Now(), route: routeOther, proxy: proxy}
+	n := g.active.Add(1)
+	defer g.active.Add(-1) // behind finished: when nobody is active, everything is charged
 	defer g.finished(w, r)
-	if n := g.active.Add(1); n > g.cfg.MaxRequests {
-		defer g.active.Add(-1)
+	if n > g.cfg.MaxRequests {
 		g.fail(w, r, noHash, errLimit)
 		return
 	}
-	defer g.active.Add(-1)
 	if g.cfg.Egress != nil {
 		if err := g.admit(w, r); err != nil {
 			g.fail(w, r, noHash, err)

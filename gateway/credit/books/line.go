@@ -92,6 +92,9 @@ func (l *Line) Object() cas.Hash { return l.object }
 // Refused reports whether Admit has an error for everybody.
 func (l *Line) Refused() bool { return l.payer.standing.Load() >= standingRefused }
 
+// Throttled reports whether Take may wait for long.
+func (l *Line) Throttled() bool { return l.payer.standing.Load() >= standingThrottled }
+
 // Admit says whether a reader, the subject of a token or "", may be served on
 // the line's account: nil, or *OutOfCreditError. It looks into memory alone.
 func (l *Line) Admit(reader string) error {
@@ -107,7 +110,7 @@ func (l *Line) Admit(reader string) error {
 // a lease may have.
 func (l *Line) Take(ctx context.Context, n int64) error {
 	p := l.payer
-	if p.standing.Load() < standingThrottled {
+	if !l.Throttled() {
 		if p.free.Add(-n) >= 0 {
 			return nil
 		}
