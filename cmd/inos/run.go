@@ -360,8 +360,27 @@ func (n *node) drain() error {
 			return nil
 		})
 	}
-	return g.Wait()
+	err := g.Wait()
+	n.settle()
+	return err
 }
+
+// settle waits for requests that were cut off: their handlers outlive Close by
+// a moment, in which they charge what they have sent.
+func (n *node) settle() {
+	late := time.After(lastSettle)
+	for n.gateway.Active() > 0 {
+		select {
+		case <-late:
+			n.log.Warn("requests are still running; what they have sent is not charged", "requests", n.gateway.Active())
+			return
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+// lastSettle is how long requests that were cut off have for that.
+const lastSettle = time.Second
 
 // collect removes chunks that no object names, from time to time.
 func (n *node) collect(ctx context.Context) error {
