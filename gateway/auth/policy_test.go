@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -314,6 +315,36 @@ func FuzzParseRules(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestRulesInDocs: the example that operators begin with does what it says.
+func TestRulesInDocs(t *testing.T) {
+	page, err := os.ReadFile("../../docs/http.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(page), "```toml\n")
+	text, _, _ = strings.Cut(text, "```")
+	r := mustRules(t, text)
+	everything, reader := person("ann", Read|Write|Admin, IssuerOwn), person("bob", Read, IssuerOwn)
+	inside := netip.MustParseAddr("10.9.1.1")
+	for what, tc := range map[string]struct {
+		req  Request
+		want bool
+	}{
+		"metrics":           {Request{Action: ActionRead, Doors: DoorAdmin}, true},
+		"a stranger":        {Request{Action: ActionRead, Doors: DoorHTTP}, false},
+		"a reader":          {Request{Action: ActionRead, Doors: DoorHTTP, Identity: reader}, true},
+		"a writer":          {Request{Action: ActionWrite, Doors: DoorHTTP, Identity: everything, Client: netip.MustParseAddr("192.0.2.1")}, true},
+		"in the laboratory": {Request{Action: ActionWrite, Doors: DoorHTTP, Identity: everything, Client: inside}, false},
+		"others' object":    {Request{Action: ActionWrite, Doors: DoorHTTP, Object: ObjectOthers, Identity: everything, Client: netip.MustParseAddr("192.0.2.1")}, false},
+		"the editor":        {Request{Action: ActionWrite, Doors: DoorHTTP, Object: ObjectOthers, Identity: person("editor", Write, IssuerOwn), Client: netip.MustParseAddr("192.0.2.1")}, true},
+		"an administrator":  {Request{Action: ActionAdmin, Doors: DoorConnect, Identity: everything, Client: inside}, true},
+	} {
+		if d := r.Decide(&tc.req, noon); d.Allow != tc.want {
+			t.Errorf("%s: %+v", what, d)
+		}
+	}
 }
 
 // BenchmarkDecide: a read under the default rules, beside one that has to be
