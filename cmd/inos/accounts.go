@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"inos.dev/edge/cas"
@@ -50,6 +52,12 @@ func (f *accountFlags) validate() error {
 	}
 	if f.PriceRetention == 0 {
 		return errors.New("--price-retention 0: a pledge needs a price; 0.000001 is the least")
+	}
+	if f.Redis != "" {
+		// What is wrong with it is not said: it may have a password.
+		if u, err := url.Parse(f.Redis); err != nil || !slices.Contains([]string{"redis", "rediss", "unix"}, u.Scheme) {
+			return errors.New("--redis is no URL of Redis: write redis://USER:PASSWORD@HOST:PORT/DB, rediss:// for TLS, or unix:///PATH")
+		}
 	}
 	if f.Lease < 1<<20 {
 		return errors.New("--lease: at least 1MiB, which is what the largest chunk needs")

@@ -12,6 +12,7 @@ import (
 
 	"inos.dev/edge/cas"
 	"inos.dev/edge/cmd/inos/remote"
+	"inos.dev/edge/gateway/auth"
 	"inos.dev/edge/gateway/credit"
 )
 
@@ -43,7 +44,7 @@ var exitCodes = []struct {
 	{exitOK, "success", nil, ""},
 	{exitFailure, "any other failure", nil, ""},
 	{exitFailure, "", []error{credit.ErrUnderfunded, credit.ErrOutOfCredit}, "inos credits balance shows the account; an operator adds to it with inos credits grant"},
-	{exitUsage, "the command line or the configuration is wrong", []error{errUsage, cas.ErrBadHash, credit.ErrAccount}, ""},
+	{exitUsage, "the command line or the configuration is wrong", []error{errUsage, cas.ErrBadHash, credit.ErrAccount, auth.ErrRules}, ""},
 	{exitInterrupted, "interrupted; the same command takes up what was done", []error{context.Canceled}, ""},
 	{exitCorrupt, "bytes are not what their hash says", []error{cas.ErrHashMismatch, cas.ErrShape, cas.ErrCorrupt, cas.ErrNotCanonical}, "nothing of it was kept; try another node"},
 	{exitNoRight, "the node wants a token, or denies the hash", []error{remote.ErrNoRight}, "name a token that may with --token-file or INOS_TOKEN"},

@@ -81,7 +81,12 @@ func (k *heatTopCmd) Run(ctx context.Context, c *console) error {
 func rateText(rate float64) string { return bytesText(int64(rate)) + "/s" }
 
 // targetText is the wanted number of replicas within its bounds.
+// targetText is a target and its bounds, which a node knows of the chunks that
+// it has itself.
 func targetText(target, floor, ceiling int) string {
+	if ceiling == 0 {
+		return "not known here"
+	}
 	return fmt.Sprintf("%4d of %d-%d", target, floor, ceiling)
 }
 

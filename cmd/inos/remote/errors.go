@@ -215,7 +215,7 @@ func (n *Node) callError(err error) error {
 		return n.unreachable(err)
 	}
 	if ce.Code() == connect.CodeUnimplemented {
-		return &Error{Kind: ErrRefused, Text: n.base.Host + " does not offer this: it runs with it switched off, or an older version"}
+		return &Error{Kind: ErrRefused, Text: n.base.Host + " does not offer this: it was started with --no-credits or --no-heat, or is an older version"}
 	}
 	if !connect.IsWireError(err) {
 		return n.localError(ce)
