@@ -83,6 +83,8 @@ func decodeGrant(req *creditv1.GrantRequest) (to credit.Account, amount credit.A
 		v.add("account", "is missing")
 	} else if to == credit.Treasury {
 		v.add("account", "is the treasury, which issues")
+	} else if to.IsEscrow() {
+		v.add("account", "is a pledge's; TopUpPledge locks more credits in it")
 	}
 	amount = v.amount("amount", req.GetAmount(), 1)
 	v.note("note", req.GetNote())

@@ -71,6 +71,7 @@ func TestCreditViolations(t *testing.T) {
 		{"statement limits", &creditv1.GetStatementRequest{Account: "\x00", PageSize: MaxLines + 1}, "account page_size"},
 		{"grant", &creditv1.GrantRequest{Account: "ci", Amount: int64(credit.MaxAmount), Note: "why", IdempotencyKey: "12345678"}, ""},
 		{"grant of nothing", &creditv1.GrantRequest{}, "account amount idempotency_key"},
+		{"grant to a pledge", &creditv1.GrantRequest{Account: "escrow:p1", Amount: 1, IdempotencyKey: "12345678"}, "account"},
 		{"grant limits", &creditv1.GrantRequest{Account: "treasury", Amount: int64(credit.MaxAmount) + 1, Note: "two\nlines", IdempotencyKey: "with space"}, "account amount note idempotency_key"},
 		{"terms", &creditv1.SetTermsRequest{Debt: &debt}, ""},
 		{"terms of nothing", &creditv1.SetTermsRequest{Account: "x"}, "when_empty"},

@@ -86,6 +86,7 @@ var faces = []face{
 	{is: delivery.ErrTooMany, code: connect.CodeResourceExhausted, reason: "TOO_MANY_DELIVERIES"},
 	{is: delivery.ErrIdentity, code: connect.CodePermissionDenied, reason: "ANOTHERS_DELIVERY"},
 	{is: delivery.ErrServer, code: connect.CodeInvalidArgument, reason: "ANOTHER_SERVER"},
+	{is: delivery.ErrTooOften, code: connect.CodeResourceExhausted, reason: "TOO_MANY_RECEIPTS"},
 	{is: delivery.ErrTime, code: connect.CodeFailedPrecondition, reason: "NOT_OF_NOW"},
 	{is: exchange.ErrUnanswered, code: connect.CodeUnavailable, reason: "SOURCES_SILENT"},
 	{is: exchange.ErrBusy, code: connect.CodeUnavailable, reason: "BUSY"},

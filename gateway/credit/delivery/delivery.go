@@ -44,6 +44,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"inos.dev/edge/cas"
 	"inos.dev/edge/gateway/credit"
 	"inos.dev/edge/mesh"
@@ -61,7 +63,13 @@ var (
 	ErrServer = errors.New("the receipt is for another server")
 	// ErrTime says: a receipt is not of now.
 	ErrTime = errors.New("the receipt is not of now")
+	// ErrTooOften says: a delivery has had too many receipts over new bytes.
+	ErrTooOften = errors.New("too many receipts for this delivery")
 )
+
+// ReceiptBurst is how many receipts over new bytes a delivery may have at once;
+// in the long run it may have one per second.
+const ReceiptBurst = 60
 
 // Tolerance is how far the clocks of client and server may be apart.
 const Tolerance = 2 * time.Minute
@@ -115,6 +123,7 @@ type session struct {
 	submit  sync.Mutex         // one receipt at a time; guards last and pending
 	last    mesh.Countersigned // the zero value: none yet
 	pending *attestation       // what the ledger may have written, or not
+	pace    *rate.Limiter      // of those that attest something: each is a record and a sync
 
 	mu      sync.Mutex // guards the fields below; never held while the ledger writes
 	counted int64      // bytes on all payers, also on those beyond MaxPayers
@@ -151,7 +160,7 @@ func (s *Sessions) Open(_ context.Context, who Who) (Delivery, error) {
 		return Delivery{}, fmt.Errorf("%w: send the key that will sign the receipts", mesh.ErrReceipt)
 	}
 	now := s.clock()
-	e := &session{nonce: mesh.NewNonce(), who: who, opened: now, seen: now}
+	e := &session{nonce: mesh.NewNonce(), who: who, opened: now, seen: now, pace: rate.NewLimiter(1, ReceiptBurst)}
 	e.used.Store(int64(now))
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -408,3 +408,29 @@ func TestOpenRefuses(t *testing.T) {
 		}
 	}
 }
+
+// TestTooOften: receipts over new bytes are a record each, and so bounded; one
+// over nothing new is not.
+func TestTooOften(t *testing.T) {
+	n, client := newNode(t, delivery.Config{}), secret(t, 2)
+	nonce := n.open(t, delivery.Who{Client: client.Public()})
+	last := mesh.Countersigned{}
+	for i := range int64(3 * delivery.ReceiptBurst) {
+		n.Count(nonce, alice, object, 1)
+		got, err := n.Submit(t.Context(), "", n.receipt(t, client, nonce, i+1))
+		if errors.Is(err, delivery.ErrTooOften) {
+			if i < delivery.ReceiptBurst {
+				t.Fatalf("receipt %d is one too many", i+1)
+			}
+			if again, err := n.Submit(t.Context(), "", last.Receipt); err != nil || again != last {
+				t.Errorf("the last one again: %+v, %v", again, err)
+			}
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = got
+	}
+	t.Error("there may be any number of receipts")
+}

@@ -15,7 +15,7 @@ import (
 // Submit takes a receipt from a client whose verified subject is given ("":
 // none), and returns the one that counts now, countersigned. Errors:
 // mesh.ErrReceipt, mesh.ErrSignature, ErrServer, ErrUnknown, ErrIdentity,
-// ErrTime, the ledger's.
+// ErrTime, ErrTooOften, the ledger's.
 func (s *Sessions) Submit(ctx context.Context, subject string, r mesh.Receipt) (mesh.Countersigned, error) {
 	now := time.Now()
 	e, err := s.accept(subject, r)
@@ -39,6 +39,9 @@ func (s *Sessions) Submit(ctx context.Context, subject string, r mesh.Receipt) (
 	}
 	if age := now.Sub(r.Time); age < -Tolerance || age > Tolerance {
 		return mesh.Countersigned{}, s.rejected("time", fmt.Errorf("%w: it says %s and it is %s; set the clock, and sign again", ErrTime, r.Time.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339)))
+	}
+	if len(a.parts) > 0 && !e.pace.Allow() {
+		return mesh.Countersigned{}, s.rejected("too-often", fmt.Errorf("%w: %d at once and then one a second; they are cumulative, so sign one for all that you read", ErrTooOften, ReceiptBurst))
 	}
 	a.result, err = s.cfg.Key.Countersign(mesh.Countersigned{Receipt: r, Counted: a.counted, Attested: e.last.Attested + a.bytes(), Time: now})
 	if err != nil {
