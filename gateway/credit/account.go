@@ -63,12 +63,20 @@ func (a Account) Subject() string {
 func prefixes() []string { return []string{userPrefix, nodePrefix, housePrefix, escrowPrefix} }
 
 // ParseAccount reads an account as a person types it: with its kind, or the
-// subject of a token alone. ErrAccount.
+// subject of a token alone. The name of a node or a house has to be a key, so
+// that nothing goes to an account that nobody can have. ErrAccount.
 func ParseAccount(s string) (Account, error) {
 	a := Account(s)
 	kind := func(prefix string) bool { return strings.HasPrefix(s, prefix) }
 	if a != Treasury && !slices.ContainsFunc(prefixes(), kind) {
 		a = User(s)
+	}
+	for _, prefix := range []string{nodePrefix, housePrefix} {
+		if name, ok := strings.CutPrefix(s, prefix); ok {
+			if _, err := mesh.ParseKey(name); err != nil {
+				return "", fmt.Errorf("%w: %.80q does not name a node: %w", ErrAccount, s, err)
+			}
+		}
 	}
 	return a, a.Validate()
 }

@@ -76,7 +76,7 @@ func TestAccounts(t *testing.T) {
 			t.Errorf("%q is %q, %v; want %q", text, got, err, want)
 		}
 	}
-	for _, text := range []string{"", "user:", "user:a\nb", strings.Repeat("x", 129), "\xff"} {
+	for _, text := range []string{"", "user:", "user:a\nb", "node:", "node:n", "house:" + strings.ToUpper(k.String()), strings.Repeat("x", 129), "\xff"} {
 		if got, err := ParseAccount(text); !errors.Is(err, ErrAccount) {
 			t.Errorf("%q is %q, %v", text, got, err)
 		}

@@ -283,23 +283,24 @@ func (h *Heat) announce(ctx context.Context) {
 	h.mu.Lock()
 	hot := h.hot
 	h.mu.Unlock()
+	deaf := false
 	for _, o := range hot {
 		d := o.Decision
 		if d.Node != h.cfg.Node || d.Epoch <= o.told {
 			continue
 		}
 		if err := h.cfg.Decided(ctx, d); err != nil {
-			if !h.deaf && ctx.Err() == nil {
+			if !h.deaf && !deaf && ctx.Err() == nil {
 				h.cfg.Logger.Error("a decision about replicas cannot be announced; it is tried again in every window", "chunk", d.Chunk, "error", err)
 			}
-			h.deaf = true
-			return
+			deaf = true
+			continue // one that nobody takes holds up no other
 		}
-		h.deaf = false
 		o.told = d.Epoch
 		h.metrics.decisions.WithLabelValues(string(d.Reason)).Inc()
 		h.metrics.moved.Add(float64(d.Moves))
 	}
+	h.deaf = deaf
 }
 
 // now is the time by the clock of the store.

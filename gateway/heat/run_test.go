@@ -370,6 +370,32 @@ func TestAnnouncements(t *testing.T) {
 	})
 }
 
+// TestAnnouncementThatFails holds up no other.
+func TestAnnouncementThatFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		heard := map[cas.Hash]bool{}
+		n := run(t, heat.Config{Decided: func(_ context.Context, d heat.Decision) error {
+			if d.Chunk == chunk(1) {
+				return errors.New("nobody takes this one")
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			heard[d.Chunk] = true
+			return nil
+		}})
+		for range 40 { // the one that fails is the hottest
+			n.Count(chunk(1), 9*replica)
+			n.Count(chunk(2), 5*replica)
+			time.Sleep(250 * time.Millisecond)
+		}
+		n.stop()
+		if !heard[chunk(2)] {
+			t.Error("a decision that nobody takes holds up another")
+		}
+	})
+}
+
 func TestTop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &faulty{inner: &heat.Memory{}}
