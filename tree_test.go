@@ -237,7 +237,7 @@ func TestNobodySleeps(t *testing.T) {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			t.Fatal(err)
 		}
-		if bytes.Contains(text, []byte("\ttime.Sleep(")) && !bytes.Contains(text, []byte(`"testing/synctest"`)) {
+		if bytes.Contains(text, []byte("time."+"Sleep(")) && !bytes.Contains(text, []byte(`"testing/synctest"`)) {
 			t.Errorf("%s sleeps: wait for a condition, or use testing/synctest", file)
 		}
 	}

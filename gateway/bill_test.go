@@ -192,9 +192,11 @@ func TestThrottledDeadline(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	for late := time.Now().Add(10 * time.Second); !keep.Throttled(); time.Sleep(time.Millisecond) {
-		if time.Now().After(late) {
+	for late := time.After(10 * time.Second); !keep.Throttled(); {
+		select {
+		case <-late:
 			t.Fatal("alice is not throttled")
+		case <-time.After(time.Millisecond):
 		}
 	}
 	d := &writeDeadlines{ResponseWriter: httptest.NewRecorder()}
